@@ -1,0 +1,3 @@
+//! wip
+mod verified;
+pub use verified::{Authenticated, Delivery, Verified};
