@@ -110,6 +110,13 @@ identifier! {
     Source(Arc<str>), at most 256
 }
 
+impl Source {
+    /// Stands in for a name that was refused, in a value that is never handed out.
+    pub(crate) fn placeholder() -> Self {
+        Self(Arc::from("-"))
+    }
+}
+
 impl EventType {
     /// A type name that is known at compile time; costs nothing.
     ///
