@@ -105,9 +105,15 @@ identifier! {
 }
 
 identifier! {
-    /// Who sends: the provider, and the tenant where there are several. Part of every dedupe key, so that two
-    /// sources never share an id. At most 256 bytes.
+    /// Who sends: the provider's name. Part of every dedupe key, so that two sources never share an id. At most 256
+    /// bytes.
     Source(Arc<str>), at most 256
+}
+
+identifier! {
+    /// One of several customers of a provider, each with a secret of its own. Part of every dedupe key. At most 256
+    /// bytes.
+    TenantId(Arc<str>), at most 256
 }
 
 impl Source {

@@ -5,13 +5,11 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 
-use crate::dispatch::Outcome;
-
 /// How a run ended.
 #[derive(Debug)]
-pub(crate) enum Ran {
+pub(crate) enum Ran<T> {
     /// The handler returned.
-    Ended(Outcome),
+    Ended(T),
     /// The handler panicked. What it said stays with the panic hook: it may hold anything.
     Panicked,
     /// The handler took longer than its limit and was dropped.
@@ -19,11 +17,11 @@ pub(crate) enum Ran {
 }
 
 /// Polls `handler` to its end, its panic, or its `limit`.
-pub(crate) async fn run(handler: impl Future<Output = Outcome>, limit: Duration) -> Ran {
+pub(crate) async fn run<T>(handler: impl Future<Output = T>, limit: Duration) -> Ran<T> {
     // The handler's own state is dropped after a panic and never looked at again.
     let guarded = AssertUnwindSafe(handler).catch_unwind();
     match tokio::time::timeout(limit, guarded).await {
-        Ok(Ok(outcome)) => Ran::Ended(outcome),
+        Ok(Ok(output)) => Ran::Ended(output),
         Ok(Err(_panic)) => Ran::Panicked,
         Err(_elapsed) => Ran::TimedOut,
     }

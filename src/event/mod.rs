@@ -18,6 +18,7 @@ pub use payload::{FromPayload, RawPayload, Unknown};
 pub use variant::{Variant, VariantKind};
 
 pub(crate) use envelope::Opened;
+pub(crate) use variant::static_name;
 
 use crate::ids::EventType;
 

@@ -48,3 +48,12 @@ impl Variant {
         }
     }
 }
+
+/// The name of an event type that `variants` know, as it stands in the source.
+pub(crate) fn static_name(variants: &'static [Variant], name: &str) -> Option<&'static str> {
+    variants.iter().find_map(|variant| match variant.kind {
+        VariantKind::Event(event_type) => (event_type == name).then_some(event_type),
+        VariantKind::Group(variants) => static_name(variants, name),
+        VariantKind::Unknown => None,
+    })
+}

@@ -5,7 +5,7 @@ use std::ops::Deref;
 
 use bytes::Bytes;
 
-use crate::ids::{DeliveryId, EventType, KeyId, Source};
+use crate::ids::{DeliveryId, EventType, KeyId, Source, TenantId};
 use crate::time::Timestamp;
 
 /// Which parts of a delivery its signature covers. What it does not cover may have been changed on the way.
@@ -22,15 +22,27 @@ pub struct Authenticated {
     pub event_type: bool,
 }
 
+/// What a delivery is known by when it comes again.
+#[derive(Clone, Copy)]
+pub(crate) enum Identity {
+    /// The digest of what was signed, where no signed id names the delivery.
+    Content([u8; 32]),
+    /// The delivery id, which is signed.
+    SignedId,
+}
+
 /// What is known about a verified delivery; handlers take it as `&Delivery`.
+#[derive(Clone)]
 pub struct Delivery {
     pub(super) source: Source,
+    pub(super) tenant: Option<TenantId>,
     pub(super) id: Option<DeliveryId>,
     pub(super) event_type: Option<EventType>,
     pub(super) timestamp: Option<Timestamp>,
     pub(super) received_at: Timestamp,
     pub(super) key_id: KeyId,
     pub(super) authenticated: Authenticated,
+    pub(super) identity: Identity,
     pub(super) raw: Bytes,
 }
 
@@ -39,6 +51,12 @@ impl Delivery {
     #[must_use]
     pub fn source(&self) -> &Source {
         &self.source
+    }
+
+    /// Whose keys verified it, where keys are chosen by request.
+    #[must_use]
+    pub fn tenant(&self) -> Option<&TenantId> {
+        self.tenant.as_ref()
     }
 
     /// The sender's id of this delivery. Only where [`Authenticated::id`] holds is it more than a label.
@@ -82,6 +100,15 @@ impl Delivery {
     pub fn raw(&self) -> &Bytes {
         &self.raw
     }
+
+    pub(crate) fn identity(&self) -> Identity {
+        self.identity
+    }
+
+    /// The same with the type that stands in the body. It adds no trust: the body is signed.
+    pub(crate) fn with_event_type(self, event_type: EventType) -> Self {
+        Self { event_type: Some(event_type), ..self }
+    }
 }
 
 /// Everything but the body, of which the length is shown.
@@ -89,6 +116,7 @@ impl fmt::Debug for Delivery {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Delivery")
             .field("source", &self.source)
+            .field("tenant", &self.tenant)
             .field("id", &self.id)
             .field("event_type", &self.event_type)
             .field("timestamp", &self.timestamp)
@@ -104,6 +132,7 @@ impl fmt::Debug for Delivery {
 ///
 /// Nobody outside this module can make one, so a function that takes `Verified<T>` cannot be handed a forgery. It
 /// derefs to its value, and tells about its [`Delivery`] through the methods of the same names.
+#[derive(Clone)]
 pub struct Verified<T> {
     value: T,
     delivery: Delivery,

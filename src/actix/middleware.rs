@@ -1,0 +1,137 @@
+//! Verified and new deliveries only, for routes of the user's own.
+
+use std::fmt;
+use std::future::{Ready, ready};
+use std::rc::Rc;
+use std::time::Instant;
+
+use actix_web::HttpMessage;
+use actix_web::body::{EitherBody, MessageBody};
+use actix_web::dev::{Payload, Service, ServiceRequest, ServiceResponse, Transform};
+use futures_util::future::LocalBoxFuture;
+
+use crate::actix::extractor::Slot;
+use crate::actix::intake::take_in;
+use crate::actix::respond::{respond, respond_unread};
+use crate::dedupe::DedupeStore;
+use crate::dispatch::{Ran, run};
+use crate::receiver::{Disposition, Receiver, Record};
+
+/// The middleware; made by [`Receiver::middleware`].
+pub struct Middleware<H, S> {
+    receiver: Receiver<H, S>,
+}
+
+/// The service that [`Middleware`] makes.
+pub struct MiddlewareService<H, S, I> {
+    receiver: Receiver<H, S>,
+    inner: Rc<I>,
+}
+
+impl<H, S> Middleware<H, S> {
+    pub(super) fn new(receiver: Receiver<H, S>) -> Self {
+        Self { receiver }
+    }
+}
+
+impl<H, S, I, B> Transform<I, ServiceRequest> for Middleware<H, S>
+where
+    H: 'static,
+    S: DedupeStore,
+    I: Service<ServiceRequest, Response = ServiceResponse<B>, Error = actix_web::Error> + 'static,
+    B: MessageBody + 'static,
+{
+    type Response = ServiceResponse<EitherBody<B>>;
+    type Error = actix_web::Error;
+    type Transform = MiddlewareService<H, S, I>;
+    type InitError = ();
+    type Future = Ready<Result<Self::Transform, ()>>;
+
+    fn new_transform(&self, inner: I) -> Self::Future {
+        ready(Ok(MiddlewareService { receiver: self.receiver.clone(), inner: Rc::new(inner) }))
+    }
+}
+
+impl<H, S, I, B> Service<ServiceRequest> for MiddlewareService<H, S, I>
+where
+    H: 'static,
+    S: DedupeStore,
+    I: Service<ServiceRequest, Response = ServiceResponse<B>, Error = actix_web::Error> + 'static,
+    B: MessageBody + 'static,
+{
+    type Response = ServiceResponse<EitherBody<B>>;
+    type Error = actix_web::Error;
+    type Future = LocalBoxFuture<'static, Result<Self::Response, Self::Error>>;
+
+    actix_web::dev::forward_ready!(inner);
+
+    fn call(&self, request: ServiceRequest) -> Self::Future {
+        let receiver = self.receiver.clone();
+        let inner = Rc::clone(&self.inner);
+        Box::pin(guard(receiver, inner, request))
+    }
+}
+
+/// Verifies, claims, calls the route, and settles by its answer.
+async fn guard<H, S, I, B>(
+    receiver: Receiver<H, S>,
+    inner: Rc<I>,
+    request: ServiceRequest,
+) -> Result<ServiceResponse<EitherBody<B>>, actix_web::Error>
+where
+    S: DedupeStore,
+    I: Service<ServiceRequest, Response = ServiceResponse<B>, Error = actix_web::Error>,
+    B: MessageBody,
+{
+    let record = Record::begin();
+    let (request, mut payload) = request.into_parts();
+    let intake = match take_in(&receiver, &request, &mut payload).await {
+        Ok(intake) => intake,
+        Err(disposition) => {
+            let answer = record.end(&disposition, receiver.pause());
+            let response = respond_unread(&answer, disposition, payload);
+            return Ok(ServiceResponse::new(request, response).map_into_right_body());
+        }
+    };
+    record.verified(intake.verified.delivery());
+    let claim = match record.in_span(receiver.claim(&intake.verified, intake.now)).await {
+        Ok(claim) => claim,
+        Err(disposition) => {
+            let answer = record.end(&disposition, receiver.pause());
+            let response = respond(&answer, disposition);
+            return Ok(ServiceResponse::new(request, response).map_into_right_body());
+        }
+    };
+    let started = Instant::now();
+    let body = intake.verified.raw().clone();
+    request.extensions_mut().insert(Slot::new(intake.verified, receiver.settings()));
+    let routed = ServiceRequest::from_parts(request.clone(), Payload::from(body));
+    let ran = record.in_span(run(inner.call(routed), receiver.settings().time_limit)).await;
+    let disposition = match &ran {
+        Ran::Ended(Ok(response)) if response.status().is_success() => Disposition::Handled,
+        Ran::Ended(_) => Disposition::Released,
+        Ran::Panicked => Disposition::Panicked,
+        Ran::TimedOut => Disposition::TimedOut,
+    };
+    let now = intake.now.saturating_add(started.elapsed());
+    record.in_span(receiver.settle(claim, &disposition, now)).await;
+    let answer = record.end(&disposition, receiver.pause());
+    match ran {
+        Ran::Ended(response) => response.map(ServiceResponse::map_into_left_body),
+        Ran::Panicked | Ran::TimedOut => {
+            Ok(ServiceResponse::new(request, respond(&answer, disposition)).map_into_right_body())
+        }
+    }
+}
+
+impl<H, S> fmt::Debug for Middleware<H, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Middleware").field("receiver", &self.receiver).finish()
+    }
+}
+
+impl<H, S, I> fmt::Debug for MiddlewareService<H, S, I> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MiddlewareService").field("receiver", &self.receiver).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,61 @@
+//! A receiver with its handlers, mounted at a path.
+
+use std::fmt;
+
+use actix_service::fn_service;
+use actix_web::dev::{AppService, HttpServiceFactory, ResourceDef, ServiceRequest, ServiceResponse};
+
+use crate::actix::intake::take_in;
+use crate::actix::respond::{respond, respond_unread};
+use crate::dedupe::DedupeStore;
+use crate::dispatch::Handlers;
+use crate::receiver::{Receiver, Record};
+
+/// A receiver at a path; made by [`Receiver::at`].
+pub struct At<H, S> {
+    receiver: Receiver<H, S>,
+    path: String,
+}
+
+impl<H, S> At<H, S> {
+    pub(super) fn new(receiver: Receiver<H, S>, path: &str) -> Self {
+        Self { receiver, path: path.to_owned() }
+    }
+}
+
+impl<H: Handlers, S: DedupeStore> HttpServiceFactory for At<H, S> {
+    fn register(self, config: &mut AppService) {
+        // As for a resource of actix-web itself: `hooks` and `/hooks` are the same, and "" is the scope's own path.
+        let slash = !self.path.starts_with('/') && (config.is_root() || !self.path.is_empty());
+        let resource = ResourceDef::new(if slash { format!("/{}", self.path) } else { self.path });
+        let receiver = self.receiver;
+        let service = fn_service(move |request: ServiceRequest| {
+            let receiver = receiver.clone();
+            async move { Ok::<_, actix_web::Error>(receive(&receiver, request).await) }
+        });
+        config.register_service(resource, None, service, None);
+    }
+}
+
+async fn receive<H: Handlers, S: DedupeStore>(receiver: &Receiver<H, S>, request: ServiceRequest) -> ServiceResponse {
+    let record = Record::begin();
+    let (request, mut payload) = request.into_parts();
+    let response = match take_in(receiver, &request, &mut payload).await {
+        Ok(intake) => {
+            let disposition = record.in_span(receiver.work(intake.verified, intake.now, &record)).await;
+            let answer = record.end(&disposition, receiver.pause());
+            respond(&answer, disposition)
+        }
+        Err(disposition) => {
+            let answer = record.end(&disposition, receiver.pause());
+            respond_unread(&answer, disposition, payload)
+        }
+    };
+    ServiceResponse::new(request, response)
+}
+
+impl<H, S> fmt::Debug for At<H, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("At").field("path", &self.path).finish_non_exhaustive()
+    }
+}

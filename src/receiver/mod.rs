@@ -1,0 +1,227 @@
+//! The whole story of a delivery: verify → claim → decode → dispatch → settle.
+//!
+//! No framework's types are in here. [`Receiver::receive`] takes a [`RequestView`] and gives an [`Answer`]; the edges
+//! around it read a body in their own way and end in the same steps.
+
+mod answer;
+mod budget;
+mod builder;
+mod record;
+
+pub use answer::{Answer, Disposition};
+pub(crate) use budget::{Budget, Held};
+pub use builder::{BuildError, NoHandlers, OnUndecodable, ReceiverBuilder};
+pub(crate) use builder::{Limits, Settings};
+pub(crate) use record::Record;
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use crate::dedupe::{Claim, ClaimKey, Claimed, DedupeStore, Fingerprint};
+use crate::dispatch::{Handlers, Outcome, Ran, run};
+use crate::event::{Opened, WebhookEvent};
+use crate::request::RequestView;
+use crate::scheme::Scheme;
+use crate::store::MemoryStore;
+use crate::time::{Clock, Timestamp};
+use crate::verify::{Delivery, Identity, Keys, Verified, Verifier};
+
+/// Receives the deliveries of one provider. A clone is another handle to the same receiver.
+///
+/// Build one outside of any closure that runs once per worker, so that all workers share its memory.
+pub struct Receiver<H = NoHandlers, S = MemoryStore> {
+    inner: Arc<Inner<H, S>>,
+}
+
+struct Inner<H, S> {
+    verifier: Verifier,
+    store: Arc<S>,
+    handlers: H,
+    settings: Settings,
+    clock: Arc<dyn Clock>,
+    budget: Arc<Budget>,
+    draining: AtomicBool,
+}
+
+impl Receiver {
+    /// Starts to build a receiver of deliveries that are signed as `scheme` says with `keys`: a
+    /// [`Keyring`](crate::Keyring), [`Tenants`](crate::Tenants), or a choice of one's own.
+    pub fn builder(scheme: Scheme, keys: impl Into<Keys>) -> ReceiverBuilder {
+        ReceiverBuilder::new(scheme, keys.into())
+    }
+}
+
+impl<H: Handlers, S: DedupeStore> Receiver<H, S> {
+    /// Receives a whole request as of `now`, and says what to answer.
+    ///
+    /// Cancelling the future drops the handler where it waits and releases the claim, so that the sender's retry runs.
+    pub async fn receive(&self, request: RequestView<'_>, now: Timestamp) -> Answer {
+        let record = Record::begin();
+        let disposition = match self.admit().and_then(|()| self.verify(&request, now)) {
+            Ok(verified) => record.in_span(self.work(verified, now, &record)).await,
+            Err(disposition) => disposition,
+        };
+        record.end(&disposition, self.pause())
+    }
+
+    /// All that comes after verification: claim, decode, dispatch, settle.
+    pub(crate) async fn work(&self, verified: Verified<Bytes>, now: Timestamp, record: &Record) -> Disposition {
+        record.verified(verified.delivery());
+        let claim = match self.claim(&verified, now).await {
+            Ok(claim) => claim,
+            Err(disposition) => return disposition,
+        };
+        let started = Instant::now();
+        let disposition = self.dispatch(verified, record).await;
+        self.settle(claim, &disposition, now.saturating_add(started.elapsed())).await;
+        disposition
+    }
+
+    /// Decodes the event and runs its handler.
+    async fn dispatch(&self, verified: Verified<Bytes>, record: &Record) -> Disposition {
+        let (raw, delivery) = verified.into_parts();
+        let Opened { event_type, payload } = match open::<H::Event>(&raw, &delivery) {
+            Ok(opened) => opened,
+            Err(disposition) => return disposition,
+        };
+        record.event_type(&event_type);
+        let handlers = &self.inner.handlers;
+        let limit = self.inner.settings.time_limit;
+        let wanted = handlers.wants(&event_type);
+        let decoded = if wanted { H::Event::decode(&event_type, payload) } else { Ok(None) };
+        let delivery = delivery.with_event_type(event_type);
+        let ran = match decoded {
+            Ok(Some(event)) => run(handlers.handle(event, &delivery), limit).await,
+            Ok(None) if wanted => return Disposition::Unhandled,
+            Ok(None) => run(handlers.handle_undecoded(&delivery), limit).await,
+            Err(error) => return self.inner.settings.on_undecodable.disposition(error),
+        };
+        match ran {
+            Ran::Ended(Outcome::Handled) => Disposition::Handled,
+            Ran::Ended(Outcome::Permanent(error)) => Disposition::Permanent(error),
+            Ran::Ended(Outcome::Retry(error)) => Disposition::Failed(error),
+            Ran::Ended(Outcome::Unhandled) => Disposition::Unhandled,
+            Ran::Panicked => Disposition::Panicked,
+            Ran::TimedOut => Disposition::TimedOut,
+        }
+    }
+}
+
+impl<H, S: DedupeStore> Receiver<H, S> {
+    /// Whether anything is taken in at all now.
+    pub(crate) fn admit(&self) -> Result<(), Disposition> {
+        if self.inner.draining.load(Ordering::Relaxed) { Err(Disposition::Overloaded) } else { Ok(()) }
+    }
+
+    fn verify(&self, request: &RequestView<'_>, now: Timestamp) -> Result<Verified<Bytes>, Disposition> {
+        if request.body().len() > self.inner.settings.limits.body {
+            return Err(Disposition::TooLarge);
+        }
+        self.inner.verifier.verify(request, now).map_err(Disposition::Rejected)
+    }
+
+    /// Claims a delivery. What comes back as an error is a duplicate, or a store that cannot tell.
+    pub(crate) async fn claim(&self, verified: &Verified<Bytes>, now: Timestamp) -> Result<Claim<S>, Disposition> {
+        let delivery = verified.delivery();
+        let key = claim_key(delivery);
+        let fingerprint = Fingerprint::of(delivery.raw());
+        match self.inner.store.claim(&key, fingerprint, self.inner.settings.lease(), now).await {
+            Ok(Claimed::New(token)) => Ok(Claim::new(Arc::clone(&self.inner.store), token)),
+            Ok(Claimed::Done) => Err(Disposition::Duplicate),
+            Ok(Claimed::InFlight { .. }) => Err(Disposition::InFlight),
+            Ok(Claimed::Conflict) => Err(Disposition::Conflict),
+            Err(error) => {
+                tracing::error!(%error, "the dedupe store cannot answer; the sender is asked to come back");
+                Err(Disposition::StoreUnavailable)
+            }
+        }
+    }
+
+    /// Completes the claim of what is done and releases that of what is to be tried again.
+    pub(crate) async fn settle(&self, claim: Claim<S>, disposition: &Disposition, now: Timestamp) {
+        let done = disposition.answer(self.pause()).is_success();
+        let settled = if done { claim.complete(now).await } else { claim.release(now).await };
+        match settled {
+            Ok(crate::dedupe::Settled::Current) => {}
+            Ok(crate::dedupe::Settled::Superseded) => {
+                tracing::error!("the claim was taken over by another run; the event may have been handled twice");
+            }
+            // The work is done or undone already: what the sender is told stays true without the record.
+            Err(error) => tracing::error!(%error, done, "the dedupe store did not record how the delivery ended"),
+        }
+    }
+
+    /// How long a sender is asked to wait before another try.
+    pub(crate) fn pause(&self) -> std::time::Duration {
+        self.inner.settings.retry_after
+    }
+}
+
+impl<H, S> Receiver<H, S> {
+    /// Refuses new deliveries from now on with 503 and `Retry-After`; those that are being worked on end as usual.
+    pub fn drain(&self) {
+        self.inner.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// What is remembered, and by whom.
+    #[must_use]
+    pub fn store(&self) -> &S {
+        &self.inner.store
+    }
+
+    /// The user's handlers.
+    #[must_use]
+    pub fn handlers(&self) -> &H {
+        &self.inner.handlers
+    }
+
+    pub(crate) fn verifier(&self) -> &Verifier {
+        &self.inner.verifier
+    }
+
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.inner.settings
+    }
+
+    pub(crate) fn budget(&self) -> &Arc<Budget> {
+        &self.inner.budget
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.inner.clock.now()
+    }
+}
+
+/// Reads the envelope of a verified body.
+pub(crate) fn open<'a, E: WebhookEvent>(raw: &'a Bytes, delivery: &Delivery) -> Result<Opened<'a>, Disposition> {
+    let known = |name: &str| crate::event::static_name(E::VARIANTS, name);
+    E::ENVELOPE.open(raw, delivery.event_type().cloned(), known).map_err(Disposition::Malformed)
+}
+
+/// The signed identity of a delivery: its id where the signature covers it, otherwise what was signed.
+fn claim_key(delivery: &Delivery) -> ClaimKey {
+    match (delivery.identity(), delivery.id()) {
+        (Identity::SignedId, Some(id)) => ClaimKey::for_id(delivery.source(), delivery.tenant(), id),
+        (Identity::Content(digest), _) => ClaimKey::for_content(delivery.source(), delivery.tenant(), &digest),
+        (Identity::SignedId, None) => unreachable!("an identity by id comes with the id"),
+    }
+}
+
+impl<H, S> Clone for Receiver<H, S> {
+    fn clone(&self) -> Self {
+        Self { inner: Arc::clone(&self.inner) }
+    }
+}
+
+impl<H, S> fmt::Debug for Receiver<H, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Receiver")
+            .field("verifier", &self.inner.verifier)
+            .field("settings", &self.inner.settings)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,99 @@
+//! What is told about a request: one span, and one event at its end.
+//!
+//! Fields are names, numbers and words of our own; no secret, signature or body is among them.
+
+use std::time::{Duration, Instant};
+
+use tracing::field::{Empty, display};
+use tracing::{Instrument, Level, Span};
+
+use crate::ids::EventType;
+use crate::receiver::{Answer, Disposition};
+use crate::verify::Delivery;
+
+/// The record of one request.
+pub(crate) struct Record {
+    span: Span,
+    started: Option<Instant>,
+}
+
+impl Record {
+    /// Opens the span. Its fields are filled in as they become known, and none before the signature is verified.
+    pub(crate) fn begin() -> Self {
+        let span = tracing::info_span!(
+            "webhook",
+            source = Empty,
+            tenant = Empty,
+            delivery_id = Empty,
+            event_type = Empty,
+            key_id = Empty,
+            outcome = Empty,
+            reason = Empty,
+            status = Empty,
+        );
+        // Asking for the time costs more than all the rest of this when nobody listens.
+        let started = (!span.is_disabled()).then(Instant::now);
+        Self { span, started }
+    }
+
+    pub(crate) fn in_span<F: Future>(&self, work: F) -> tracing::instrument::Instrumented<F> {
+        work.instrument(self.span.clone())
+    }
+
+    pub(crate) fn verified(&self, delivery: &Delivery) {
+        if self.span.is_disabled() {
+            return;
+        }
+        self.span.record("source", display(delivery.source()));
+        self.span.record("key_id", display(delivery.key_id()));
+        delivery.tenant().map(|tenant| self.span.record("tenant", display(tenant)));
+        delivery.id().map(|id| self.span.record("delivery_id", display(id)));
+    }
+
+    pub(crate) fn event_type(&self, event_type: &EventType) {
+        if !self.span.is_disabled() {
+            self.span.record("event_type", display(event_type));
+        }
+    }
+
+    /// Closes the record and gives the answer.
+    pub(crate) fn end(self, disposition: &Disposition, pause: Duration) -> Answer {
+        let answer = disposition.answer(pause);
+        let level = level(disposition, &answer);
+        let outcome = disposition.outcome();
+        let status = answer.status();
+        if !self.span.is_disabled() {
+            self.span.record("outcome", outcome);
+            self.span.record("status", status);
+        }
+        let _entered = self.span.enter();
+        macro_rules! tell {
+            ($level:ident) => {
+                if tracing::enabled!(Level::$level) {
+                    let reason = disposition.reason();
+                    let reason = reason.as_deref();
+                    let elapsed_us = self.started.map(|started| started.elapsed().as_micros() as u64);
+                    self.span.record("reason", reason);
+                    tracing::event!(Level::$level, outcome, reason, status, elapsed_us, "webhook answered");
+                }
+            };
+        }
+        match level {
+            Level::ERROR => tell!(ERROR),
+            Level::WARN => tell!(WARN),
+            _ => tell!(INFO),
+        }
+        answer
+    }
+}
+
+/// Ours to mend is an error, somebody else's a warning.
+fn level(disposition: &Disposition, answer: &Answer) -> Level {
+    match disposition {
+        Disposition::Permanent(_) | Disposition::Undecodable(_) => Level::ERROR,
+        Disposition::InFlight => Level::INFO,
+        _ if answer.is_success() => Level::INFO,
+        _ if answer.status() >= 500 => Level::ERROR,
+        _ => Level::WARN,
+    }
+}
