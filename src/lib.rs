@@ -1,31 +1,64 @@
-//! wip
-#![allow(dead_code, unused_imports)]
-mod crypto;
-mod dedupe;
-mod dispatch;
-mod encoding;
-mod event;
+//! Receive signed webhooks: verified in constant time, handled once, routed to typed async handlers.
+
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+// The rooms, from the ground up: a room uses only those above it in this list (`tests/layering.rs`).
 mod ids;
-mod keyring;
-mod receiver;
 mod request;
+mod time;
+
+mod crypto;
+mod encoding;
+
+mod keyring;
 pub mod scheme;
+
+mod dedupe;
+mod event;
+mod verify;
+
+mod dispatch;
 mod store;
+
+mod receiver;
+
 #[cfg(feature = "actix")]
 pub mod actix;
+pub mod kycgenie;
+
 #[cfg(feature = "testing")]
 pub mod testing;
-mod time;
-mod verify;
-pub use dedupe::*;
-pub use dispatch::*;
-pub use encoding::*;
-pub use event::*;
-pub use ids::*;
-pub use keyring::*;
-pub use receiver::*;
-pub use request::*;
+
+// The public interface, in the order in which a user meets it. One name for each type; everything else is private.
+
+// Who signs, and with what.
+pub use encoding::{MacEncoding, SecretEncoding, SecretFormat};
+pub use keyring::{Key, KeyInfo, Keyring, KeyringError, Secret, SecretError};
+#[doc(inline)]
 pub use scheme::{HeadError, Scheme, SchemeBuilder, SchemeError};
-pub use store::*;
-pub use time::*;
-pub use verify::*;
+pub use verify::{KeyResolver, Keys, Tenant, Tenants};
+
+// The receiver.
+pub use receiver::{Answer, BuildError, Disposition, NoHandlers, OnUndecodable, Receiver, ReceiverBuilder};
+
+// What remembers.
+pub use dedupe::{
+    Claim, ClaimKey, ClaimToken, Claimed, DedupeStore, Fingerprint, RetentionTooShort, Settled, StoreError,
+    check_retention,
+};
+pub use store::{MemoryStore, MemoryStoreBuilder, MemoryStoreError, MemoryStoreMistake, WhenFull};
+
+// Events and their handlers.
+pub use dispatch::{HandlerError, Handlers, IntoOutcome, Outcome, ResultExt};
+pub use event::{
+    Envelope, EnvelopeError, FromPayload, PayloadError, RawPayload, Unknown, Variant, VariantKind, WebhookEvent,
+};
+pub use verify::{Authenticated, Delivery, Verified};
+
+// Without a framework: verifying, signing, and what they work on.
+pub use request::{FieldLine, Headers, PathParams, RequestHead, RequestView};
+pub use verify::{Message, Rejection, RejectionKind, SignError, Signer, Verifier};
+
+// Names and time.
+pub use ids::{DeliveryId, EventType, InvalidId, KeyId, Source, TenantId};
+pub use time::{Clock, InvalidTimestamp, SystemClock, Timestamp};

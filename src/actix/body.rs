@@ -30,10 +30,14 @@ pub(super) async fn read(
             Poll::Pending => {
                 let pace = pace.get_or_insert_with(|| Pace::start(limits));
                 let until = pace.until(body.len());
-                tokio::time::timeout_at(until, payload.next()).await.map_err(|_| Disposition::TooSlow)?
+                tokio::time::timeout_at(until, payload.next())
+                    .await
+                    .map_err(|_| Disposition::TooSlow)?
             }
         };
-        let Some(chunk) = next else { return Ok(body.into_bytes()) };
+        let Some(chunk) = next else {
+            return Ok(body.into_bytes());
+        };
         let chunk = chunk.map_err(|error| unreadable(&error))?;
         if chunk.len() > limits.body - body.len() {
             return Err(Disposition::TooLarge);
@@ -68,7 +72,9 @@ impl Pace {
     fn until(&self, received: usize) -> Instant {
         let earned = match self.min_rate {
             0 => self.deadline,
-            rate => self.grace.saturating_add(Duration::from_secs_f64(received as f64 / rate as f64)),
+            rate => self
+                .grace
+                .saturating_add(Duration::from_secs_f64(received as f64 / rate as f64)),
         };
         self.started + self.deadline.min(earned)
     }

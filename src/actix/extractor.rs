@@ -22,7 +22,11 @@ pub(super) struct Slot {
 
 impl Slot {
     pub(super) fn new(verified: Verified<Bytes>, settings: &Settings) -> Self {
-        Self { verified, on_undecodable: settings.on_undecodable, pause: settings.retry_after }
+        Self {
+            verified,
+            on_undecodable: settings.on_undecodable,
+            pause: settings.retry_after,
+        }
     }
 }
 
@@ -58,7 +62,12 @@ fn extract<T>(
         );
         return Err(ExtractError(Cause::NoMiddleware));
     };
-    take(slot).map_err(|disposition| ExtractError(Cause::Refused { disposition, pause: slot.pause }))
+    take(slot).map_err(|disposition| {
+        ExtractError(Cause::Refused {
+            disposition,
+            pause: slot.pause,
+        })
+    })
 }
 
 fn decode<E: WebhookEvent>(slot: &Slot) -> Result<Verified<E>, Disposition> {

@@ -48,7 +48,10 @@ where
     type Future = Ready<Result<Self::Transform, ()>>;
 
     fn new_transform(&self, inner: I) -> Self::Future {
-        ready(Ok(MiddlewareService { receiver: self.receiver.clone(), inner: Rc::new(inner) }))
+        ready(Ok(MiddlewareService {
+            receiver: self.receiver.clone(),
+            inner: Rc::new(inner),
+        }))
     }
 }
 
@@ -104,9 +107,13 @@ where
     };
     let started = Instant::now();
     let body = intake.verified.raw().clone();
-    request.extensions_mut().insert(Slot::new(intake.verified, receiver.settings()));
+    request
+        .extensions_mut()
+        .insert(Slot::new(intake.verified, receiver.settings()));
     let routed = ServiceRequest::from_parts(request.clone(), Payload::from(body));
-    let ran = record.in_span(run(inner.call(routed), receiver.settings().time_limit)).await;
+    let ran = record
+        .in_span(run(inner.call(routed), receiver.settings().time_limit))
+        .await;
     let disposition = match &ran {
         Ran::Ended(Ok(response)) if response.status().is_success() => Disposition::Handled,
         Ran::Ended(_) => Disposition::Released,
@@ -132,6 +139,8 @@ impl<H, S> fmt::Debug for Middleware<H, S> {
 
 impl<H, S, I> fmt::Debug for MiddlewareService<H, S, I> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("MiddlewareService").field("receiver", &self.receiver).finish_non_exhaustive()
+        f.debug_struct("MiddlewareService")
+            .field("receiver", &self.receiver)
+            .finish_non_exhaustive()
     }
 }

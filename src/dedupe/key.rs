@@ -4,9 +4,10 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 
 use crate::crypto::RunningDigest;
-use crate::ids::{DeliveryId, Source};
+use crate::ids::{DeliveryId, Source, TenantId};
 
-/// The identity of a delivery as stores know it: always 32 bytes, the SHA-256 of a source and a *signed* identity.
+/// The identity of a delivery as stores know it: always 32 bytes, the SHA-256 of a source, a tenant where there are
+/// several, and a *signed* identity.
 ///
 /// The digest covers which kind of identity it is and the length of the source, so that two different pairs never
 /// give one key by concatenation: `("a", "bc")` and `("ab", "c")` are two keys.
@@ -19,14 +20,14 @@ impl ClaimKey {
     /// Never pass an id that is not signed: an attacker could replay one body under ever new ids, or send the id of
     /// a future delivery in order to suppress it. Use [`ClaimKey::for_content`] there.
     #[must_use]
-    pub fn for_id(source: &Source, id: &DeliveryId) -> Self {
-        Self::digest(ID, source, id.as_str().as_bytes())
+    pub fn for_id(source: &Source, tenant: Option<&TenantId>, id: &DeliveryId) -> Self {
+        Self::digest(ID, source, tenant, id.as_str().as_bytes())
     }
 
     /// The key of a delivery without a signed id: `content_digest` is the SHA-256 of everything that was signed.
     #[must_use]
-    pub fn for_content(source: &Source, content_digest: &[u8; 32]) -> Self {
-        Self::digest(CONTENT, source, content_digest)
+    pub fn for_content(source: &Source, tenant: Option<&TenantId>, content_digest: &[u8; 32]) -> Self {
+        Self::digest(CONTENT, source, tenant, content_digest)
     }
 
     /// The 32 bytes, as a remote store keeps them.
@@ -35,12 +36,21 @@ impl ClaimKey {
         &self.0
     }
 
-    fn digest(kind: u8, source: &Source, identity: &[u8]) -> Self {
-        let source = source.as_str().as_bytes();
+    fn digest(kind: u8, source: &Source, tenant: Option<&TenantId>, identity: &[u8]) -> Self {
         let mut digest = RunningDigest::default();
-        digest.update(&[kind]);
-        digest.update(&(source.len() as u64).to_le_bytes());
-        digest.update(source);
+        // With a tenant it is another kind of key, so that the pieces cannot be mistaken for one another.
+        digest.update(&[if tenant.is_some() {
+            kind.to_ascii_uppercase()
+        } else {
+            kind
+        }]);
+        for name in [Some(source.as_str()), tenant.map(TenantId::as_str)]
+            .into_iter()
+            .flatten()
+        {
+            digest.update(&(name.len() as u64).to_le_bytes());
+            digest.update(name.as_bytes());
+        }
         digest.update(identity);
         Self(digest.finish())
     }
@@ -104,7 +114,7 @@ mod tests {
     use super::*;
 
     fn key(source: &str, id: &str) -> ClaimKey {
-        ClaimKey::for_id(&Source::new(source).unwrap(), &DeliveryId::new(id).unwrap())
+        ClaimKey::for_id(&Source::new(source).unwrap(), None, &DeliveryId::new(id).unwrap())
     }
 
     #[test]
@@ -115,11 +125,25 @@ mod tests {
     }
 
     #[test]
+    fn two_tenants_never_share_a_key() {
+        let key = |tenant: Option<&str>| {
+            let tenant = tenant.map(|tenant| TenantId::new(tenant).unwrap());
+            ClaimKey::for_id(
+                &Source::new("a").unwrap(),
+                tenant.as_ref(),
+                &DeliveryId::new("x").unwrap(),
+            )
+        };
+        assert_ne!(key(Some("b")), key(Some("c")));
+        assert_ne!(key(Some("b")), key(None));
+    }
+
+    #[test]
     fn an_id_and_a_content_digest_of_the_same_bytes_are_two_keys() {
         let id = "0123456789abcdef0123456789abcdef";
         let source = Source::new("a").unwrap();
         let digest: &[u8; 32] = id.as_bytes().try_into().unwrap();
-        assert_ne!(ClaimKey::for_content(&source, digest), key("a", id));
+        assert_ne!(ClaimKey::for_content(&source, None, digest), key("a", id));
     }
 
     #[test]

@@ -21,11 +21,6 @@ impl<'a> RawPayload<'a> {
         Self { json, body }
     }
 
-    /// The whole of `body`, for a provider without an envelope. `None` when it is not UTF-8.
-    pub(crate) fn whole(body: &'a Bytes) -> Option<Self> {
-        std::str::from_utf8(body).ok().map(|json| Self { json, body })
-    }
-
     /// The JSON text; `null` when the envelope has no payload.
     #[must_use]
     pub fn json(&self) -> &'a str {

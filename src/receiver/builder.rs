@@ -6,8 +6,8 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use crate::dedupe::{DedupeStore, RetentionTooShort, check_retention};
-use crate::event::PayloadError;
 use crate::dispatch::HandlerError;
+use crate::event::PayloadError;
 use crate::keyring::KeyringError;
 use crate::receiver::{Budget, Disposition, Inner, Receiver};
 use crate::scheme::Scheme;
@@ -23,11 +23,14 @@ const LEASE_MARGIN: Duration = Duration::from_secs(10);
 pub struct ReceiverBuilder<H = NoHandlers, S = MemoryStore> {
     scheme: Scheme,
     keys: Keys,
-    store: Result<S, MemoryStoreError>,
+    store: MakeStore<S>,
     handlers: H,
     settings: Settings,
     clock: Arc<dyn Clock>,
 }
+
+/// Makes the store when everything else has been said: the default one takes memory that a user's own does not need.
+type MakeStore<S> = Box<dyn FnOnce() -> Result<S, MemoryStoreError>>;
 
 /// A receiver without handlers of its own: it stands in front of the user's routes.
 #[derive(Clone, Copy, Debug, Default)]
@@ -110,7 +113,7 @@ impl ReceiverBuilder {
         Self {
             scheme,
             keys,
-            store: MemoryStore::builder().build(),
+            store: Box::new(|| MemoryStore::builder().build()),
             handlers: NoHandlers,
             settings: Settings::default(),
             clock: Arc::new(SystemClock),
@@ -121,14 +124,42 @@ impl ReceiverBuilder {
 impl<H, S> ReceiverBuilder<H, S> {
     /// What remembers deliveries. Unless set, a [`MemoryStore`] with its defaults: good for one process.
     pub fn dedupe<T: DedupeStore>(self, store: T) -> ReceiverBuilder<H, T> {
-        let Self { scheme, keys, handlers, settings, clock, .. } = self;
-        ReceiverBuilder { scheme, keys, store: Ok(store), handlers, settings, clock }
+        let Self {
+            scheme,
+            keys,
+            handlers,
+            settings,
+            clock,
+            ..
+        } = self;
+        ReceiverBuilder {
+            scheme,
+            keys,
+            store: Box::new(|| Ok(store)),
+            handlers,
+            settings,
+            clock,
+        }
     }
 
     /// What runs. Without it, put [`Receiver::middleware`](crate::Receiver::middleware) around routes of your own.
     pub fn handlers<T>(self, handlers: T) -> ReceiverBuilder<T, S> {
-        let Self { scheme, keys, store, settings, clock, .. } = self;
-        ReceiverBuilder { scheme, keys, store, handlers, settings, clock }
+        let Self {
+            scheme,
+            keys,
+            store,
+            settings,
+            clock,
+            ..
+        } = self;
+        ReceiverBuilder {
+            scheme,
+            keys,
+            store,
+            handlers,
+            settings,
+            clock,
+        }
     }
 
     /// How long one handler may run; 15 s unless set. Past it the handler is dropped where it waits and the sender
@@ -196,12 +227,19 @@ impl<H, S: DedupeStore> ReceiverBuilder<H, S> {
     ///
     /// All mistakes at once, each naming the setting and a value that would work.
     pub fn build(self) -> Result<Receiver<H, S>, BuildError> {
-        let Self { scheme, keys, store, handlers, settings, clock } = self;
+        let Self {
+            scheme,
+            keys,
+            store,
+            handlers,
+            settings,
+            clock,
+        } = self;
         let mut mistakes = settings.mistakes();
         let horizon = settings.retry_horizon.unwrap_or(scheme.retry_horizon());
         let tolerance = scheme.tolerance().unwrap_or_default();
         let verifier = Verifier::new(scheme, keys).map_err(|error| mistakes.push(Mistake::Keys(error)));
-        let store = store.map_err(|error| mistakes.push(Mistake::Store(error)));
+        let store = store().map_err(|error| mistakes.push(Mistake::Store(error)));
         if let Ok(store) = &store
             && let Err(error) = check_retention(store.retention(), horizon, tolerance)
         {
@@ -233,7 +271,10 @@ impl Settings {
         mistakes.extend((limits.body == 0).then(|| zero("body_limit", "1048576 bytes")));
         mistakes.extend(limits.deadline.is_zero().then(|| zero("body_deadline", "10 seconds")));
         if self.bytes_in_flight < limits.body {
-            mistakes.push(Mistake::Budget { bytes_in_flight: self.bytes_in_flight, body_limit: limits.body });
+            mistakes.push(Mistake::Budget {
+                bytes_in_flight: self.bytes_in_flight,
+                body_limit: limits.body,
+            });
         }
         mistakes
     }

@@ -77,7 +77,8 @@ impl<H: Handlers, S: DedupeStore> Receiver<H, S> {
         };
         let started = Instant::now();
         let disposition = self.dispatch(verified, record).await;
-        self.settle(claim, &disposition, now.saturating_add(started.elapsed())).await;
+        self.settle(claim, &disposition, now.saturating_add(started.elapsed()))
+            .await;
         disposition
     }
 
@@ -92,7 +93,11 @@ impl<H: Handlers, S: DedupeStore> Receiver<H, S> {
         let handlers = &self.inner.handlers;
         let limit = self.inner.settings.time_limit;
         let wanted = handlers.wants(&event_type);
-        let decoded = if wanted { H::Event::decode(&event_type, payload) } else { Ok(None) };
+        let decoded = if wanted {
+            H::Event::decode(&event_type, payload)
+        } else {
+            Ok(None)
+        };
         let delivery = delivery.with_event_type(event_type);
         let ran = match decoded {
             Ok(Some(event)) => run(handlers.handle(event, &delivery), limit).await,
@@ -114,7 +119,11 @@ impl<H: Handlers, S: DedupeStore> Receiver<H, S> {
 impl<H, S: DedupeStore> Receiver<H, S> {
     /// Whether anything is taken in at all now.
     pub(crate) fn admit(&self) -> Result<(), Disposition> {
-        if self.inner.draining.load(Ordering::Relaxed) { Err(Disposition::Overloaded) } else { Ok(()) }
+        if self.inner.draining.load(Ordering::Relaxed) {
+            Err(Disposition::Overloaded)
+        } else {
+            Ok(())
+        }
     }
 
     fn verify(&self, request: &RequestView<'_>, now: Timestamp) -> Result<Verified<Bytes>, Disposition> {
@@ -129,7 +138,12 @@ impl<H, S: DedupeStore> Receiver<H, S> {
         let delivery = verified.delivery();
         let key = claim_key(delivery);
         let fingerprint = Fingerprint::of(delivery.raw());
-        match self.inner.store.claim(&key, fingerprint, self.inner.settings.lease(), now).await {
+        match self
+            .inner
+            .store
+            .claim(&key, fingerprint, self.inner.settings.lease(), now)
+            .await
+        {
             Ok(Claimed::New(token)) => Ok(Claim::new(Arc::clone(&self.inner.store), token)),
             Ok(Claimed::Done) => Err(Disposition::Duplicate),
             Ok(Claimed::InFlight { .. }) => Err(Disposition::InFlight),
@@ -144,7 +158,11 @@ impl<H, S: DedupeStore> Receiver<H, S> {
     /// Completes the claim of what is done and releases that of what is to be tried again.
     pub(crate) async fn settle(&self, claim: Claim<S>, disposition: &Disposition, now: Timestamp) {
         let done = disposition.answer(self.pause()).is_success();
-        let settled = if done { claim.complete(now).await } else { claim.release(now).await };
+        let settled = if done {
+            claim.complete(now).await
+        } else {
+            claim.release(now).await
+        };
         match settled {
             Ok(crate::dedupe::Settled::Current) => {}
             Ok(crate::dedupe::Settled::Superseded) => {
@@ -199,7 +217,9 @@ impl<H, S> Receiver<H, S> {
 /// Reads the envelope of a verified body.
 pub(crate) fn open<'a, E: WebhookEvent>(raw: &'a Bytes, delivery: &Delivery) -> Result<Opened<'a>, Disposition> {
     let known = |name: &str| crate::event::static_name(E::VARIANTS, name);
-    E::ENVELOPE.open(raw, delivery.event_type().cloned(), known).map_err(Disposition::Malformed)
+    E::ENVELOPE
+        .open(raw, delivery.event_type().cloned(), known)
+        .map_err(Disposition::Malformed)
 }
 
 /// The signed identity of a delivery: its id where the signature covers it, otherwise what was signed.
@@ -213,7 +233,9 @@ fn claim_key(delivery: &Delivery) -> ClaimKey {
 
 impl<H, S> Clone for Receiver<H, S> {
     fn clone(&self) -> Self {
-        Self { inner: Arc::clone(&self.inner) }
+        Self {
+            inner: Arc::clone(&self.inner),
+        }
     }
 }
 

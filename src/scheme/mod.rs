@@ -49,7 +49,7 @@ pub use builder::{SchemeBuilder, SchemeError};
 pub(crate) use content::{Content, Part};
 pub(crate) use pointer::find as find_by_pointer;
 pub use read::HeadError;
-pub(crate) use read::{HeadReading, MAX_SIGNATURES};
+pub(crate) use read::HeadReading;
 
 use std::borrow::Cow;
 use std::time::Duration;

@@ -14,7 +14,7 @@ use crate::time::Timestamp;
 const MAX_HEADER_LEN: usize = 4096;
 
 /// The most signatures of one delivery that are tried. A sender in rotation lists two.
-pub(crate) const MAX_SIGNATURES: usize = 32;
+const MAX_SIGNATURES: usize = 32;
 
 /// The most digits of a time: 999,999,999,999 seconds are the year 33658. Thirteen digits are milliseconds.
 const MAX_TIMESTAMP_DIGITS: usize = 12;

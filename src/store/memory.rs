@@ -56,7 +56,7 @@ pub struct MemoryStore {
 }
 
 impl MemoryStore {
-    /// Starts with a million keys, 73 hours, and refusal when full.
+    /// Starts with a million keys, 80 hours, and refusal when full.
     pub fn builder() -> MemoryStoreBuilder {
         MemoryStoreBuilder::default()
     }

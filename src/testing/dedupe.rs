@@ -273,7 +273,7 @@ pub async fn sources_do_not_share_ids<S: DedupeStore>(store: Arc<S>) {
     let name = unique();
     let id = DeliveryId::new("msg_1").expect("an id");
     for source in [format!("{name}-a"), format!("{name}-b")] {
-        let key = ClaimKey::for_id(&Source::new(&source).expect("a source"), &id);
+        let key = ClaimKey::for_id(&Source::new(&source).expect("a source"), None, &id);
         let case = Case::of(Arc::clone(&store), key);
         let token = case.new_claim(A, case.start).await;
         assert_eq!(case.complete(&token, case.start).await, Settled::Current);
@@ -363,7 +363,7 @@ impl<S: DedupeStore> Case<S> {
     fn new(store: Arc<S>) -> Self {
         let source = Source::new(&unique()).expect("a source");
         let id = DeliveryId::new("msg_1").expect("an id");
-        Self::of(store, ClaimKey::for_id(&source, &id))
+        Self::of(store, ClaimKey::for_id(&source, None, &id))
     }
 
     fn of(store: Arc<S>, key: ClaimKey) -> Self {

@@ -49,7 +49,10 @@ impl Verifier {
     pub fn new(scheme: Scheme, keys: impl Into<Keys>) -> Result<Self, KeyringError> {
         let keys = keys.into();
         keys.bind(scheme.secret_format())?;
-        Ok(Self { scheme: Arc::new(scheme), keys })
+        Ok(Self {
+            scheme: Arc::new(scheme),
+            keys,
+        })
     }
 
     /// The scheme.
@@ -86,7 +89,13 @@ impl Verifier {
             digest.iter_mut().for_each(|digest| digest.update(bytes));
         });
         let suffix = reading.suffix(content, head);
-        let HeadReading { signatures, timestamp, id, event_type, .. } = reading;
+        let HeadReading {
+            signatures,
+            timestamp,
+            id,
+            event_type,
+            ..
+        } = reading;
         Ok(Verifying {
             scheme: Arc::clone(&self.scheme),
             tenant,
@@ -173,7 +182,9 @@ impl Verifying {
 impl Scheme {
     /// Whether a signed time is close enough to `now`, counted in whole seconds as senders do.
     fn check_freshness(&self, signed: Option<Timestamp>, now: Timestamp) -> Result<(), Rejection> {
-        let (Some(tolerance), Some(signed)) = (self.tolerance(), signed) else { return Ok(()) };
+        let (Some(tolerance), Some(signed)) = (self.tolerance(), signed) else {
+            return Ok(());
+        };
         if now.as_secs().abs_diff(signed.as_secs()) <= tolerance.as_secs() {
             Ok(())
         } else if signed < now {

@@ -107,7 +107,10 @@ impl Delivery {
 
     /// The same with the type that stands in the body. It adds no trust: the body is signed.
     pub(crate) fn with_event_type(self, event_type: EventType) -> Self {
-        Self { event_type: Some(event_type), ..self }
+        Self {
+            event_type: Some(event_type),
+            ..self
+        }
     }
 }
 

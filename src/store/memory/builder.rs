@@ -35,7 +35,7 @@ impl MemoryStoreBuilder {
         Self { capacity: keys, ..self }
     }
 
-    /// For how long something done is remembered: a millisecond to a year; 73 hours unless told, which is the three
+    /// For how long something done is remembered: a millisecond to a year; 80 hours unless told, which is the three
     /// days for which Stripe retries (<https://docs.stripe.com/webhooks>, the longest of the presets' senders) and an
     /// hour for what clocks may be off.
     pub fn retention(self, retention: Duration) -> Self {
@@ -72,7 +72,7 @@ impl Default for MemoryStoreBuilder {
     fn default() -> Self {
         Self {
             capacity: 1_000_000,
-            retention: Duration::from_hours(73),
+            retention: Duration::from_hours(80),
             when_full: WhenFull::default(),
         }
     }
@@ -115,7 +115,7 @@ pub enum MemoryStoreMistake {
         given: usize,
     },
     /// Shorter than a millisecond, or longer than a year.
-    #[error("`retention` is {given:?}; set it to a millisecond to a year, such as 73 hours")]
+    #[error("`retention` is {given:?}; set it to a millisecond to a year, such as 80 hours")]
     Retention {
         /// The setting.
         given: Duration,
@@ -142,15 +142,15 @@ mod tests {
         assert_eq!(
             error.to_string(),
             "the memory store cannot be built: `capacity` is 0 keys; set it to 1 to 1073741824, such as 1000000; \
-             `retention` is 0ns; set it to a millisecond to a year, such as 73 hours"
+             `retention` is 0ns; set it to a millisecond to a year, such as 80 hours"
         );
     }
 
     #[test]
-    fn the_defaults_are_a_million_keys_for_73_hours_and_nothing_forgotten() {
+    fn the_defaults_are_a_million_keys_for_80_hours_and_nothing_forgotten() {
         let builder = MemoryStore::builder();
         assert_eq!(builder.capacity, 1_000_000);
-        assert_eq!(builder.retention, Duration::from_hours(73));
+        assert_eq!(builder.retention, Duration::from_hours(80));
         assert_eq!(builder.when_full, WhenFull::Refuse);
         assert!(builder.capacity(1).build().is_ok());
     }
