@@ -1,1 +1,22 @@
-//! wip
+//! Signing keys: several at a time, each with a name and a window, replaced while serving.
+//!
+//! A [`Keyring`] answers one question on the hot path, which keys count at this moment, and does so without a lock.
+//! This room holds the secrets and never sees a request; what reads requests never sees a secret. The two meet in
+//! `verify` only.
+
+mod error;
+mod file;
+mod key;
+mod ring;
+mod secret;
+mod set;
+mod watch;
+
+pub use self::error::KeyringError;
+pub use self::key::{Key, KeyInfo};
+pub use self::ring::Keyring;
+pub use self::secret::{Secret, SecretError};
+pub(crate) use self::set::KeySet;
+
+#[cfg(test)]
+mod tests;
