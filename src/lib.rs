@@ -1,5 +1,11 @@
 //! wip
 #![allow(dead_code, unused_imports)]
+#[cfg(any(test, feature = "macros"))]
+extern crate self as countersign;
+
+#[doc(hidden)]
+#[path = "private/mod.rs"]
+pub mod __private;
 mod crypto;
 mod dispatch;
 mod encoding;
@@ -8,9 +14,14 @@ mod ids;
 mod request;
 mod time;
 mod verify;
+#[cfg(feature = "macros")]
+pub use countersign_macros::{WebhookEvent, handlers, on, otherwise};
 pub use dispatch::*;
 pub use event::*;
 pub use ids::*;
 pub use request::*;
 pub use time::*;
 pub use verify::*;
+
+#[cfg(all(test, feature = "macros"))]
+mod macro_tests;
