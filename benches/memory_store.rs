@@ -177,7 +177,7 @@ fn median_and<T>(keys: &[ClaimKey], mut step: impl FnMut(&ClaimKey) -> T, clear:
 fn key(number: usize) -> ClaimKey {
     let mut digest = [0; 32];
     digest[..8].copy_from_slice(&number.to_le_bytes());
-    ClaimKey::for_content(&Source::new("bench").expect("a source"), &digest)
+    ClaimKey::for_content(&Source::new("bench").expect("a source"), None, &digest)
 }
 
 /// The memory store answers at the first poll.
