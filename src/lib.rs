@@ -1,6 +1,6 @@
 //! wip
 #![allow(dead_code, unused_imports)]
-#[cfg(any(test, feature = "macros"))]
+#[cfg(all(test, feature = "macros"))]
 extern crate self as countersign;
 
 #[doc(hidden)]

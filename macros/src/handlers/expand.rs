@@ -137,15 +137,15 @@ fn undecoded_methods(handlers: &[Handler]) -> TokenStream {
     }
     let delivery = delivery(Span::mixed_site());
     quote! {
-        fn wants(&self, event_type: &::countersign::EventType) -> bool {
-            !::core::matches!(__ROUTES.handler(event_type), #(#patterns)|*)
+        fn wants(&self, __event_type: &::countersign::EventType) -> bool {
+            !::core::matches!(__ROUTES.handler(__event_type), #(#patterns)|*)
         }
 
         async fn handle_undecoded(&self, #delivery: &::countersign::Delivery) -> ::countersign::Outcome {
-            let ::core::option::Option::Some(event_type) = ::countersign::Delivery::event_type(#delivery) else {
+            let ::core::option::Option::Some(__event_type) = ::countersign::Delivery::event_type(#delivery) else {
                 return ::countersign::Outcome::Unhandled;
             };
-            match __ROUTES.handler(event_type) {
+            match __ROUTES.handler(__event_type) {
                 #arms
                 _ => ::countersign::Outcome::Unhandled,
             }
@@ -164,40 +164,44 @@ fn pattern(event: &Path, path: &[Ident], binds: bool) -> TokenStream {
             None => moved(quote!(#event), variant.span()),
         };
         let colons = quote_spanned!(variant.span()=> ::);
-        pattern = if depth + 1 < path.len() {
-            quote!(#parent #colons #variant(#pattern))
+        let fields = if depth + 1 < path.len() {
+            quote_spanned!(variant.span()=> (#pattern))
         } else if binds {
             let binding = event_binding(Span::mixed_site().located_at(variant.span()));
-            quote!(#parent #colons #variant(#binding))
+            quote_spanned!(variant.span()=> (#binding))
         } else {
-            quote!(#parent #colons #variant { .. })
+            quote_spanned!(variant.span()=> { .. })
         };
+        pattern = quote!(#parent #colons #variant #fields);
     }
     pattern
 }
 
 fn call(handler: &Handler) -> TokenStream {
     let signature = &handler.signature;
-    let name = &handler.ident;
+    let mut name = handler.ident.clone();
+    name.set_span(name.span().located_at(signature.output.first));
     let at = |extent: Extent| Span::mixed_site().located_at(extent.first);
     let event = signature.event.map(|extent| event_binding(at(extent)));
     let delivery = signature.delivery.map(|extent| delivery(at(extent)));
     let args = event.into_iter().chain(delivery);
     let output = signature.output;
     let awaited = quote_spanned!(output.last=> await);
+    // `self` means that of the generated method, also where a `macro_rules!` wrote the impl block.
+    let this = quote!(self);
     quote_spanned! {output.first=>
-        ::countersign::IntoOutcome::into_outcome(self.#name(#(#args),*).#awaited)
+        ::countersign::IntoOutcome::into_outcome(Self::#name(#this #(, #args)*).#awaited)
     }
 }
 
 /// The event in `handle`. `mixed_site` keeps it apart from the user's names.
 fn event_binding(span: Span) -> Ident {
-    Ident::new("event", span)
+    Ident::new("__event", span)
 }
 
 /// The delivery in the generated methods.
 fn delivery(span: Span) -> Ident {
-    Ident::new("delivery", span)
+    Ident::new("__delivery", span)
 }
 
 /// The same tokens, with the same meaning, at another place.
