@@ -3,6 +3,7 @@
 #[cfg(all(test, feature = "macros"))]
 extern crate self as countersign;
 
+#[cfg(feature = "macros")]
 #[doc(hidden)]
 #[path = "private/mod.rs"]
 pub mod __private;

@@ -22,7 +22,9 @@ pub(super) fn expand(block: &ItemImpl, event: &Path, handlers: &[Handler]) -> To
     let otherwise = handlers
         .iter()
         .find(|handler| matches!(handler.role, Role::Otherwise { .. }));
+    let cfgs = cfgs(block);
     let checks = checks(event, handlers, &repeated, &covered, otherwise.is_none());
+    let checks = checks.map(|check| quote!(#(#cfgs)* #check));
 
     let handle = handle(event, handlers, otherwise, &repeated);
     let undecoded = handlers.iter().any(|handler| handler.signature.event.is_none());
@@ -31,9 +33,10 @@ pub(super) fn expand(block: &ItemImpl, event: &Path, handlers: &[Handler]) -> To
     if undecoded.is_none() {
         return quote!(#implementation #checks);
     }
-    let cfgs = cfgs(block);
+    // The sorting ends, however large the enum is.
     quote! {
         #(#cfgs)*
+        #[allow(long_running_const_eval)]
         const _: () = {
             static __ROUTES: ::countersign::__private::Routes<{
                 ::countersign::__private::count(<#event as ::countersign::WebhookEvent>::VARIANTS)
@@ -74,8 +77,8 @@ fn implementation(block: &ItemImpl, event: &Path, methods: &TokenStream) -> Toke
     }
 }
 
-fn cfgs(block: &ItemImpl) -> impl Iterator<Item = &Attribute> {
-    block.attrs.iter().filter(|attr| is_cfg(attr))
+fn cfgs(block: &ItemImpl) -> Vec<&Attribute> {
+    block.attrs.iter().filter(|attr| is_cfg(attr)).collect()
 }
 
 fn handle(event: &Path, handlers: &[Handler], otherwise: Option<&Handler>, repeated: &[Repeated<'_>]) -> TokenStream {
@@ -213,14 +216,14 @@ fn moved(tokens: TokenStream, place: Span) -> TokenStream {
     moved.collect()
 }
 
-/// The constants that fail to compile.
+/// The constants that fail to compile, as one item.
 fn checks(
     event: &Path,
     handlers: &[Handler],
     repeated: &[Repeated<'_>],
     covered: &TokenStream,
     all_needed: bool,
-) -> TokenStream {
+) -> Option<TokenStream> {
     let mut checks = TokenStream::new();
     for repeated in repeated {
         let path = &repeated.events;
@@ -246,15 +249,14 @@ fn checks(
             __TEXT.as_str()
         }}));
     }
-    if checks.is_empty() {
-        return checks;
-    }
-    quote! {
+    let checks = (!checks.is_empty()).then_some(checks)?;
+    Some(quote! {
+        #[allow(long_running_const_eval)]
         const _: () = {
             const __VARIANTS: &[::countersign::Variant] = <#event as ::countersign::WebhookEvent>::VARIANTS;
             #checks
         };
-    }
+    })
 }
 
 /// Which paths the handlers cover, as a tree. A macro can tell from the paths alone where two meet, as a variant's

@@ -44,6 +44,14 @@ impl Compliance {
     fn helper(&self) {}
 }
 
+// A block that is not compiled brings nothing that is.
+#[handlers(Missing)]
+#[cfg(any())]
+impl Missing {
+    #[on(Missing)]
+    async fn missing(&self) {}
+}
+
 fn main() {
     fn handles(_: impl countersign::Handlers) {}
     handles(Compliance);
