@@ -26,6 +26,7 @@ mod dedupe;
 mod event;
 mod verify;
 
+#[cfg(feature = "macros")]
 #[doc(hidden)]
 #[path = "private/mod.rs"]
 pub mod __private;
