@@ -15,7 +15,9 @@ use proc_macro::TokenStream;
 
 /// Makes an enum a provider's events: writes the implementation of `countersign::WebhookEvent`.
 ///
-/// ```ignore
+/// ```
+/// use countersign::{Unknown, WebhookEvent};
+///
 /// #[derive(Debug, WebhookEvent)]
 /// #[event(tag = "event", content = "data")]
 /// enum Event {
@@ -26,7 +28,18 @@ use proc_macro::TokenStream;
 ///     #[event("test")]
 ///     Test,
 ///     #[event(unknown)]
-///     Unknown(countersign::Unknown),
+///     Unknown(Unknown),
+/// }
+///
+/// #[derive(Debug, WebhookEvent)]
+/// enum Onboarding {
+///     #[event("onboarding.created")]
+///     Created,
+/// }
+///
+/// #[derive(Debug, serde::Deserialize)]
+/// struct Screening {
+///     id: String,
 /// }
 /// ```
 ///
@@ -58,17 +71,26 @@ pub fn derive_webhook_event(input: TokenStream) -> TokenStream {
 /// Makes the methods of an impl block the handlers of a receiver: writes the implementation of
 /// `countersign::Handlers` as one `match`.
 ///
-/// ```ignore
+/// ```
+/// use countersign::kycgenie::{Event, Onboarding, Screening, ScreeningPayload};
+/// use countersign::{Delivery, HandlerError, handlers};
+///
+/// struct Compliance;
+///
 /// #[handlers(Event)]
 /// impl Compliance {
 ///     #[on(Screening::Completed)]
-///     async fn cleared(&self, screening: ScreeningPayload, delivery: &Delivery) -> Result<(), Error> { .. }
+///     async fn cleared(&self, screening: ScreeningPayload, delivery: &Delivery) -> Result<(), HandlerError> {
+///         Ok(())
+///     }
 ///
 ///     #[on(Onboarding)]
-///     async fn onboarding(&self, event: Onboarding) -> Result<(), Error> { .. }
+///     async fn onboarding(&self, event: Onboarding) -> Result<(), HandlerError> {
+///         Ok(())
+///     }
 ///
 ///     #[otherwise]
-///     async fn rest(&self, event: Event) { .. }
+///     async fn rest(&self, event: Event) {}
 /// }
 /// ```
 ///
@@ -88,7 +110,7 @@ pub fn derive_webhook_event(input: TokenStream) -> TokenStream {
 ///
 /// # Which signatures
 ///
-/// ```ignore
+/// ```text
 /// async fn name(&self)
 /// async fn name(&self, event: T)
 /// async fn name(&self, delivery: &Delivery)
