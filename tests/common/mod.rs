@@ -7,6 +7,7 @@ pub mod raw;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
@@ -416,6 +417,15 @@ impl Drop for Server {
         if !std::thread::panicking() {
             ended.unwrap().unwrap();
         }
+    }
+}
+
+/// Ends the other threads of a test even when an assertion of this one fails.
+pub struct StopOnDrop<'a>(pub &'a AtomicBool);
+
+impl Drop for StopOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
     }
 }
 
