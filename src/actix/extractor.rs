@@ -1,7 +1,9 @@
 //! The event as an argument of a route behind the middleware.
 
+use std::cell::{Cell, OnceCell};
 use std::fmt;
 use std::future::{Ready, ready};
+use std::rc::{Rc, Weak};
 use std::time::Duration;
 
 use actix_web::http::StatusCode;
@@ -10,7 +12,7 @@ use bytes::Bytes;
 
 use crate::actix::respond::plain;
 use crate::event::WebhookEvent;
-use crate::receiver::{Disposition, OnUndecodable, Settings, open};
+use crate::receiver::{Answer, Disposition, OnUndecodable, Settings, open};
 use crate::verify::Verified;
 
 /// What the middleware leaves in the request for the extractor.
@@ -18,15 +20,39 @@ pub(super) struct Slot {
     verified: Verified<Bytes>,
     on_undecodable: OnUndecodable,
     pause: Duration,
+    seat: Weak<Seat>,
+}
+
+/// What the extractor leaves for the middleware.
+///
+/// The middleware must not keep the request while it is routed: actix-web's scopes want it for themselves then. The
+/// extractor runs when that is over. The request does not own the seat, which would own the request.
+#[derive(Default)]
+pub(super) struct Seat {
+    request: OnceCell<HttpRequest>,
+    refusal: Cell<Option<Disposition>>,
 }
 
 impl Slot {
-    pub(super) fn new(verified: Verified<Bytes>, settings: &Settings) -> Self {
+    pub(super) fn new(verified: Verified<Bytes>, settings: &Settings, seat: &Rc<Seat>) -> Self {
         Self {
             verified,
             on_undecodable: settings.on_undecodable,
             pause: settings.retry_after,
+            seat: Rc::downgrade(seat),
         }
+    }
+}
+
+impl Seat {
+    /// The request, when a route has asked for its event.
+    pub(super) fn request(&self) -> Option<HttpRequest> {
+        self.request.get().cloned()
+    }
+
+    /// Why a route did not get its event.
+    pub(super) fn take_refusal(&self) -> Option<Disposition> {
+        self.refusal.take()
     }
 }
 
@@ -60,13 +86,22 @@ fn extract<T>(
             path = request.match_pattern(),
             "`Verified<_>` needs the receiver's middleware: wrap this route with `receiver.middleware()`"
         );
-        return Err(ExtractError(Cause::NoMiddleware));
+        return Err(ExtractError {
+            kind: "no_middleware",
+            answer: Disposition::Released.answer(Duration::ZERO),
+        });
     };
+    let seat = slot.seat.upgrade();
+    if let Some(seat) = &seat {
+        seat.request.get_or_init(|| request.clone());
+    }
     take(slot).map_err(|disposition| {
-        ExtractError(Cause::Refused {
-            disposition,
-            pause: slot.pause,
-        })
+        let error = ExtractError {
+            kind: disposition.outcome(),
+            answer: disposition.answer(slot.pause),
+        };
+        seat.inspect(|seat| seat.refusal.set(Some(disposition)));
+        error
     })
 }
 
@@ -82,31 +117,22 @@ fn decode<E: WebhookEvent>(slot: &Slot) -> Result<Verified<E>, Disposition> {
 
 /// Why a route did not get its event. As a response it is what the status table says.
 #[derive(Debug)]
-pub struct ExtractError(Cause);
-
-#[derive(Debug)]
-enum Cause {
-    NoMiddleware,
-    Refused { disposition: Disposition, pause: Duration },
+pub struct ExtractError {
+    kind: &'static str,
+    answer: Answer,
 }
 
 impl ExtractError {
     /// Why, as one word: `no_middleware`, or what became of the delivery.
     #[must_use]
     pub fn kind(&self) -> &'static str {
-        match &self.0 {
-            Cause::NoMiddleware => "no_middleware",
-            Cause::Refused { disposition, .. } => disposition.outcome(),
-        }
+        self.kind
     }
 }
 
 impl fmt::Display for ExtractError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0 {
-            Cause::NoMiddleware => f.write_str("the route is not behind the receiver's middleware"),
-            Cause::Refused { .. } => write!(f, "the delivery cannot be handed to the route: {}", self.kind()),
-        }
+        write!(f, "the delivery cannot be handed to the route: {}", self.kind)
     }
 }
 
@@ -118,9 +144,6 @@ impl ResponseError for ExtractError {
     }
 
     fn error_response(&self) -> HttpResponse {
-        match &self.0 {
-            Cause::NoMiddleware => plain(&Disposition::Released.answer(Duration::ZERO)),
-            Cause::Refused { disposition, pause } => plain(&disposition.answer(*pause)),
-        }
+        plain(&self.answer)
     }
 }

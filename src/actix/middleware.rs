@@ -3,14 +3,16 @@
 use std::fmt;
 use std::future::{Ready, ready};
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use actix_web::HttpMessage;
 use actix_web::body::{EitherBody, MessageBody};
 use actix_web::dev::{Payload, Service, ServiceRequest, ServiceResponse, Transform};
+use actix_web::error::InternalError;
+use actix_web::http::StatusCode;
 use futures_util::future::LocalBoxFuture;
 
-use crate::actix::extractor::Slot;
+use crate::actix::extractor::{Seat, Slot};
 use crate::actix::intake::take_in;
 use crate::actix::respond::{respond, respond_unread};
 use crate::dedupe::DedupeStore;
@@ -107,16 +109,17 @@ where
     };
     let started = Instant::now();
     let body = intake.verified.raw().clone();
+    let seat = Rc::new(Seat::default());
     request
         .extensions_mut()
-        .insert(Slot::new(intake.verified, receiver.settings()));
-    let routed = ServiceRequest::from_parts(request.clone(), Payload::from(body));
-    let ran = record
-        .in_span(run(inner.call(routed), receiver.settings().time_limit))
-        .await;
+        .insert(Slot::new(intake.verified, receiver.settings(), &seat));
+    // Nothing here may hold the request from now on: see `Seat`.
+    let routed = ServiceRequest::from_parts(request, Payload::from(body));
+    let route = async { inner.call(routed).await };
+    let ran = record.in_span(run(route, receiver.settings().time_limit)).await;
     let disposition = match &ran {
-        Ran::Ended(Ok(response)) if response.status().is_success() => Disposition::Handled,
-        Ran::Ended(_) => Disposition::Released,
+        Ran::Ended(Ok(response)) => judge(response.status(), &seat, receiver.pause()),
+        Ran::Ended(Err(error)) => judge(error.as_response_error().status_code(), &seat, receiver.pause()),
         Ran::Panicked => Disposition::Panicked,
         Ran::TimedOut => Disposition::TimedOut,
     };
@@ -124,10 +127,28 @@ where
     record.in_span(receiver.settle(claim, &disposition, now)).await;
     let answer = record.end(&disposition, receiver.pause());
     match ran {
-        Ran::Ended(response) => response.map(ServiceResponse::map_into_left_body),
-        Ran::Panicked | Ran::TimedOut => {
-            Ok(ServiceResponse::new(request, respond(&answer, disposition)).map_into_right_body())
+        Ran::Ended(response) => {
+            let mut response = response?.map_into_left_body();
+            response.response_mut().extensions_mut().insert(disposition);
+            Ok(response)
         }
+        Ran::Panicked | Ran::TimedOut => {
+            let response = respond(&answer, disposition);
+            match seat.request() {
+                Some(request) => Ok(ServiceResponse::new(request, response).map_into_right_body()),
+                None => Err(InternalError::from_response("the route did not answer", response).into()),
+            }
+        }
+    }
+}
+
+/// What became of a delivery whose route answered with `status`: what the extractor says, if that is its answer.
+fn judge(status: StatusCode, seat: &Seat, pause: Duration) -> Disposition {
+    let refusal = seat.take_refusal();
+    match refusal.filter(|refusal| refusal.answer(pause).status() == status.as_u16()) {
+        Some(refusal) => refusal,
+        None if status.is_success() => Disposition::Handled,
+        None => Disposition::Released,
     }
 }
 

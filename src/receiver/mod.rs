@@ -91,25 +91,24 @@ impl<H: Handlers, S: DedupeStore> Receiver<H, S> {
         };
         record.event_type(&event_type);
         let handlers = &self.inner.handlers;
-        let limit = self.inner.settings.time_limit;
-        let wanted = handlers.wants(&event_type);
-        let decoded = if wanted {
-            H::Event::decode(&event_type, payload)
-        } else {
-            Ok(None)
+        // One future around all that is the user's, so that a panic of any of it is caught.
+        let work = async {
+            let decoded = handlers
+                .wants(&event_type)
+                .then(|| H::Event::decode(&event_type, payload));
+            let delivery = delivery.with_event_type(event_type);
+            match decoded.transpose()? {
+                Some(Some(event)) => Ok(handlers.handle(event, &delivery).await),
+                Some(None) => Ok(Outcome::Unhandled),
+                None => Ok(handlers.handle_undecoded(&delivery).await),
+            }
         };
-        let delivery = delivery.with_event_type(event_type);
-        let ran = match decoded {
-            Ok(Some(event)) => run(handlers.handle(event, &delivery), limit).await,
-            Ok(None) if wanted => return Disposition::Unhandled,
-            Ok(None) => run(handlers.handle_undecoded(&delivery), limit).await,
-            Err(error) => return self.inner.settings.on_undecodable.disposition(error),
-        };
-        match ran {
-            Ran::Ended(Outcome::Handled) => Disposition::Handled,
-            Ran::Ended(Outcome::Permanent(error)) => Disposition::Permanent(error),
-            Ran::Ended(Outcome::Retry(error)) => Disposition::Failed(error),
-            Ran::Ended(Outcome::Unhandled) => Disposition::Unhandled,
+        match run(work, self.inner.settings.time_limit).await {
+            Ran::Ended(Ok(Outcome::Handled)) => Disposition::Handled,
+            Ran::Ended(Ok(Outcome::Permanent(error))) => Disposition::Permanent(error),
+            Ran::Ended(Ok(Outcome::Retry(error))) => Disposition::Failed(error),
+            Ran::Ended(Ok(Outcome::Unhandled)) => Disposition::Unhandled,
+            Ran::Ended(Err(error)) => self.inner.settings.on_undecodable.disposition(error),
             Ran::Panicked => Disposition::Panicked,
             Ran::TimedOut => Disposition::TimedOut,
         }
