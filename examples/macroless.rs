@@ -2,10 +2,12 @@
 //!
 //! Run it: `cargo run --example macroless`
 
-use actix_web::{App, HttpServer};
+mod common;
+
+use common::{Failure, id, now, post, serve};
 use countersign::{
     Delivery, Envelope, EventType, Handlers, IntoOutcome, Keyring, Message, Outcome, PayloadError, RawPayload,
-    Receiver, Secret, Signer, Timestamp, Unknown, Variant, WebhookEvent, kycgenie,
+    Receiver, Secret, Signer, Unknown, Variant, WebhookEvent, kycgenie,
 };
 use serde::Deserialize;
 
@@ -14,12 +16,20 @@ struct Screening {
     screening_id: String,
 }
 
+/// What `#[derive(WebhookEvent)]` takes: an enum of events, with a group and an arm for what is not known.
 #[derive(Debug)]
 enum Event {
     ScreeningCompleted(Screening),
+    Onboarding(Onboarding),
     Unknown(Unknown),
 }
 
+#[derive(Debug)]
+enum Onboarding {
+    Created,
+}
+
+/// What `#[derive(WebhookEvent)]` writes.
 impl WebhookEvent for Event {
     const ENVELOPE: Envelope = Envelope {
         tag: Some("event"),
@@ -27,75 +37,91 @@ impl WebhookEvent for Event {
     };
     const VARIANTS: &'static [Variant] = &[
         Variant::event("ScreeningCompleted", "screening.completed"),
+        Variant::group("Onboarding", Onboarding::VARIANTS),
         Variant::unknown("Unknown"),
     ];
 
     fn decode(event_type: &EventType, payload: RawPayload<'_>) -> Result<Option<Self>, PayloadError> {
-        Ok(Some(match event_type.as_str() {
-            "screening.completed" => Self::ScreeningCompleted(payload.decode()?),
-            _ => Self::Unknown(Unknown::new(event_type.clone(), payload)),
-        }))
+        if event_type == &"screening.completed" {
+            return Ok(Some(Self::ScreeningCompleted(payload.decode()?)));
+        }
+        if let Some(event) = Onboarding::decode(event_type, payload)? {
+            return Ok(Some(Self::Onboarding(event)));
+        }
+        Ok(Some(Self::Unknown(Unknown::new(event_type.clone(), payload))))
+    }
+}
+
+impl WebhookEvent for Onboarding {
+    const ENVELOPE: Envelope = Envelope {
+        tag: None,
+        content: None,
+    };
+    const VARIANTS: &'static [Variant] = &[Variant::event("Created", "onboarding.created")];
+
+    fn decode(event_type: &EventType, _: RawPayload<'_>) -> Result<Option<Self>, PayloadError> {
+        Ok((event_type == &"onboarding.created").then_some(Self::Created))
     }
 }
 
 struct Compliance;
 
+/// What a user writes between `#[handlers(Event)]` and its end.
 impl Compliance {
     async fn cleared(&self, screening: Screening, delivery: &Delivery) -> Result<(), std::io::Error> {
-        println!("{} is cleared, says {:?}", screening.screening_id, delivery.id());
+        println!("  {} is cleared, says {}", screening.screening_id, id(delivery));
         Ok(())
+    }
+
+    async fn onboarding(&self, event: Onboarding) {
+        println!("  onboarding: {event:?}");
+    }
+
+    async fn rest(&self, event: Event) {
+        if let Event::Unknown(unknown) = event {
+            println!(
+                "  nobody knows {} yet: {} bytes",
+                unknown.event_type(),
+                unknown.payload().len()
+            );
+        }
     }
 }
 
+/// What `#[handlers(Event)]` writes. It also checks at compile time that each event has one handler.
 impl Handlers for Compliance {
     type Event = Event;
 
     async fn handle(&self, event: Event, delivery: &Delivery) -> Outcome {
         match event {
             Event::ScreeningCompleted(screening) => self.cleared(screening, delivery).await.into_outcome(),
-            Event::Unknown(_) => Outcome::Unhandled,
+            Event::Onboarding(event) => self.onboarding(event).await.into_outcome(),
+            event => self.rest(event).await.into_outcome(),
         }
     }
 }
 
 #[actix_web::main]
-async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let secret = || Secret::new("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw");
-    let receiver = Receiver::builder(kycgenie::scheme(), Keyring::single(secret()?))
+async fn main() -> Result<(), Failure> {
+    let keyring = Keyring::single(Secret::new("whsec_bWFjcm9sZXNzLWV4YW1wbGUtc2VjcmV0")?);
+    let receiver = Receiver::builder(kycgenie::scheme(), keyring.clone())
         .handlers(Compliance)
         .build()?;
-    let server = HttpServer::new(move || App::new().service(receiver.at("/webhooks/kycgenie")))
-        .workers(1)
-        .bind(("127.0.0.1", 0))?;
-    println!("listening on {:?}", server.addrs());
-    let addr = server.addrs()[0];
-    let server = server.run();
-    let handle = server.handle();
-    actix_web::rt::spawn(server);
+    let (addr, server) = serve(move || receiver.at("/webhooks/kycgenie"))?;
 
-    let now = std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)?
-        .as_secs() as i64;
-    let body = br#"{"event":"screening.completed","data":{"screening_id":"scr_1"}}"#;
-    let signer = Signer::new(kycgenie::scheme(), Keyring::single(secret()?))?;
-    let headers = signer.sign(&Message::new(body, Timestamp::from_secs(now)).id("msg_1"))?;
-    let mut request = format!(
-        "POST /webhooks/kycgenie HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {}\r\n",
-        body.len()
-    );
-    for (name, value) in &headers {
-        request += &format!("{name}: {value}\r\n");
+    let signer = Signer::new(kycgenie::scheme(), keyring)?;
+    for (id, body) in [
+        (
+            "msg_1",
+            r#"{"event":"screening.completed","data":{"screening_id":"scr_1"}}"#,
+        ),
+        ("msg_2", r#"{"event":"onboarding.created","data":{}}"#),
+        ("msg_3", r#"{"event":"sanctions.updated","data":{"lists":3}}"#),
+    ] {
+        let headers = signer.sign(&Message::new(body.as_bytes(), now()?).id(id))?;
+        let (status, _) = post(addr, "/webhooks/kycgenie", headers, body).await?;
+        println!("{id}: {status}");
     }
-    request += "\r\n";
-    for _ in 0..2 {
-        use tokio::io::{AsyncReadExt, AsyncWriteExt};
-        let mut stream = tokio::net::TcpStream::connect(addr).await?;
-        stream.write_all(request.as_bytes()).await?;
-        stream.write_all(body).await?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await?;
-        println!("{}", answer);
-    }
-    handle.stop(true).await;
+    server.stop(true).await;
     Ok(())
 }

@@ -2,8 +2,17 @@
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+// What the macros write names this crate from outside, in here as elsewhere.
+#[cfg(feature = "macros")]
+#[allow(
+    unused_extern_crates,
+    reason = "the paths that the macros write are not seen by the lint"
+)]
+extern crate self as countersign;
+
 // The rooms, from the ground up: a room uses only those above it in this list (`tests/layering.rs`).
 mod ids;
+mod json;
 mod request;
 mod time;
 
@@ -17,6 +26,9 @@ mod dedupe;
 mod event;
 mod verify;
 
+#[doc(hidden)]
+#[path = "private/mod.rs"]
+pub mod __private;
 mod dispatch;
 mod store;
 
@@ -49,6 +61,9 @@ pub use dedupe::{
 pub use store::{MemoryStore, MemoryStoreBuilder, MemoryStoreError, MemoryStoreMistake, WhenFull};
 
 // Events and their handlers.
+#[cfg(feature = "macros")]
+#[cfg_attr(docsrs, doc(cfg(feature = "macros")))]
+pub use countersign_macros::{WebhookEvent, handlers, on, otherwise};
 pub use dispatch::{HandlerError, Handlers, IntoOutcome, Outcome, ResultExt};
 pub use event::{
     Envelope, EnvelopeError, FromPayload, PayloadError, RawPayload, Unknown, Variant, VariantKind, WebhookEvent,
@@ -62,3 +77,6 @@ pub use verify::{Message, Rejection, RejectionKind, SignError, Signer, Verifier}
 // Names and time.
 pub use ids::{DeliveryId, EventType, InvalidId, KeyId, Source, TenantId};
 pub use time::{Clock, InvalidTimestamp, SystemClock, Timestamp};
+
+#[cfg(all(test, feature = "macros"))]
+mod macro_tests;

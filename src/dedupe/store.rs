@@ -73,7 +73,8 @@ pub trait DedupeStore: Send + Sync + 'static {
 }
 
 /// The answer to a claim.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use = "only a new claim may be worked on"]
 pub enum Claimed {
     /// The key is taken by a delivery with another body. Somebody should know.
     Conflict,

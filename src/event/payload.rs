@@ -27,6 +27,11 @@ impl<'a> RawPayload<'a> {
         self.json
     }
 
+    /// The body that the payload came in.
+    pub(crate) fn body(&self) -> &'a Bytes {
+        self.body
+    }
+
     /// The JSON text's bytes, without a copy where it is a part of the body.
     #[must_use]
     pub fn to_bytes(&self) -> Bytes {

@@ -21,15 +21,6 @@ pub enum KeyringError {
         id: KeyId,
     },
 
-    /// A rotation to a key that has ended.
-    #[error("the new key `{id}` ended at {not_after}: give it a later `not_after`, or none")]
-    Ended {
-        /// The new key.
-        id: KeyId,
-        /// Its end.
-        not_after: Timestamp,
-    },
-
     /// The secret decodes to no bytes at all: a prefix with nothing behind it.
     #[error("the secret of key `{id}` holds nothing: the scheme expects {expected}")]
     EmptySecret {
@@ -37,6 +28,15 @@ pub enum KeyringError {
         id: KeyId,
         /// How the scheme's secrets are written.
         expected: String,
+    },
+
+    /// A rotation to a key that has ended.
+    #[error("the new key `{id}` ended at {not_after}: give it a later `not_after`, or none")]
+    Ended {
+        /// The new key.
+        id: KeyId,
+        /// Its end.
+        not_after: Timestamp,
     },
 
     /// Something is wrong with the key file.

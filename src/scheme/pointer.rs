@@ -1,44 +1,15 @@
-//! A string in the body, found without building a tree of the body.
+//! A string in the body, found by an RFC 6901 pointer.
 
-use std::fmt;
+use crate::json::member;
 
-use serde::de::{Deserializer as _, Error as _, IgnoredAny, MapAccess, Visitor};
-use serde_json::value::RawValue;
-
-/// The string that the RFC 6901 `pointer` finds in `body`.
-///
-/// Members of objects only. `None` when the body is not JSON, when nothing or no string is there, and when a member on
-/// the way stands twice, since another parser may see the other one.
+/// The string that `pointer` finds in `body`, through members of objects only. `None` when there is none.
 pub(crate) fn find(body: &[u8], pointer: &str) -> Option<String> {
-    let mut here: &RawValue = serde_json::from_slice(body).ok()?;
+    let mut here = body;
     for step in pointer.split('/').skip(1) {
         let name = step.replace("~1", "/").replace("~0", "~");
-        let mut json = serde_json::Deserializer::from_str(here.get());
-        here = json.deserialize_map(Member(&name)).ok()??;
+        here = member(here, &name)?.get().as_bytes();
     }
-    serde_json::from_str(here.get()).ok()
-}
-
-struct Member<'n>(&'n str);
-
-impl<'de> Visitor<'de> for Member<'_> {
-    type Value = Option<&'de RawValue>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a JSON object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut found = None;
-        while let Some(name) = map.next_key::<std::borrow::Cow<'_, str>>()? {
-            if name != self.0 {
-                map.next_value::<IgnoredAny>()?;
-            } else if found.replace(map.next_value()?).is_some() {
-                return Err(A::Error::custom("twice"));
-            }
-        }
-        Ok(found)
-    }
+    serde_json::from_slice(here).ok()
 }
 
 #[cfg(test)]

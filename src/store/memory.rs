@@ -2,34 +2,20 @@
 //!
 //! What is in flight changes twice and is gone; what is finished is written once and kept for days. So each has the
 //! structure that is cheap for it, and moka, whose insertion is the dear part, sees each key once: when it is done.
-//!
-//! **Two clocks.** Whether something done is still remembered is decided here, by the `now` of each call. Moka measures
-//! with the monotonic clock and only collects garbage: it is told to keep entries for longer than the retention, by
-//! [`slack`]. An entry could therefore vanish early only if the wall clock were set back by more than that while the
-//! process runs. A wall clock that is set forwards makes the store forget early, as it would any store.
-//!
-//! **Moka never chooses.** Its default policy may refuse a new key; LRU does not. Reads do not touch the order
-//! ([`Question`]), so that it is the order of completion, and an entry is evicted for room only after all that were
-//! finished before it. With [`WhenFull::Refuse`] moka gets more room than [`Tally`] lets be used, so that what it may
-//! evict has always expired.
 
 mod builder;
+mod finished;
 mod shard;
 mod tally;
 
 pub use builder::{MemoryStoreBuilder, MemoryStoreError, MemoryStoreMistake, WhenFull};
 
-use std::cell::Cell;
 use std::fmt;
-use std::hash::{Hash, Hasher};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use moka::Equivalent;
-use moka::policy::EvictionPolicy;
-use moka::sync::Cache;
-
-use self::shard::{KeyHash, Shards};
+use self::finished::{Done, Finished};
+use self::shard::Shards;
 use self::tally::{Counts, Expiries, Tally};
 use crate::dedupe::{ClaimKey, ClaimToken, Claimed, DedupeStore, Fingerprint, Settled, StoreError};
 use crate::time::Timestamp;
@@ -40,11 +26,12 @@ use crate::time::Timestamp;
 /// memory, and would each run one of two copies; after a restart, retries of what was done before run again. Use a
 /// shared store there.
 ///
-/// It never waits: each call holds one of 64 locks for well under a microsecond. Now and then one call does moka's
-/// housekeeping for all, some tens of microseconds, without holding a lock.
+/// Each call holds one of 64 locks for well under a microsecond, and awaits nothing. Now and then a completion does
+/// moka's housekeeping for all, some tens of microseconds, without holding a lock; where completions outrun even that,
+/// moka lets them sleep for 50 µs at a time.
 pub struct MemoryStore {
     shards: Shards,
-    done: Cache<Remembered, (), KeyHash>,
+    finished: Finished,
     tally: Tally,
     capacity: u64,
     retention: Duration,
@@ -88,22 +75,9 @@ impl MemoryStore {
 
     fn new(settings: MemoryStoreBuilder) -> Self {
         let capacity = settings.capacity as u64;
-        let room = match settings.when_full {
-            WhenFull::ForgetOldest => capacity,
-            // Expired entries stay a while, see `slack`; and moka's write log holds 384 that it has not counted.
-            WhenFull::Refuse => capacity + capacity / SLACK + 1_024,
-        };
         Self {
             shards: Shards::new(),
-            done: Cache::builder()
-                .eviction_policy(EvictionPolicy::lru())
-                .max_capacity(room)
-                // The table at its full size (16 bytes a key): growing it moves every key, while claims wait.
-                .initial_capacity(settings.capacity)
-                // Nothing touches an entry, so idle time is age; `time_to_live` would keep a second queue for the
-                // same (32 bytes a key).
-                .time_to_idle(settings.retention + slack(settings.retention))
-                .build_with_hasher(KeyHash::default()),
+            finished: Finished::new(capacity, settings.retention, settings.when_full),
             tally: Tally::default(),
             capacity,
             retention: settings.retention,
@@ -137,7 +111,7 @@ impl MemoryStore {
             }
             return Attempt::Claimed(shard.take_off(*key, print, until), None);
         }
-        if let Some(done) = self.remembered(key)
+        if let Some(done) = self.finished.find(key)
             && done.expires_at > now
         {
             return Attempt::Answered(same(done.print, Claimed::Done));
@@ -166,8 +140,7 @@ impl MemoryStore {
         }
         drop(shard);
 
-        let key = claim.key;
-        self.done.insert(Remembered { key, print, expires_at }, ());
+        self.finished.insert(claim.key, Done { print, expires_at });
         self.shards.lock(&claim.key).land(claim);
         if overflow {
             self.warn_of_a_forgotten_key();
@@ -183,15 +156,6 @@ impl MemoryStore {
         shard.land(claim);
         self.tally.end(1);
         Settled::Current
-    }
-
-    fn remembered(&self, key: &ClaimKey) -> Option<Seen> {
-        let question = Question {
-            key,
-            seen: Cell::new(None),
-        };
-        // The answer counts, not only the notes: what was evicted may still be compared on the way.
-        self.done.contains_key(&question).then(|| question.seen.get()).flatten()
     }
 
     fn has_room(&self, counts: Counts) -> bool {
@@ -311,71 +275,229 @@ enum Attempt {
     Full,
 }
 
-/// What the cache keeps: all of it is the cache's *key*, so that a [`Question`] can read it.
-struct Remembered {
-    key: ClaimKey,
-    print: u64,
-    expires_at: Timestamp,
-}
-
-impl PartialEq for Remembered {
-    fn eq(&self, other: &Self) -> bool {
-        self.key == other.key
-    }
-}
-
-impl Eq for Remembered {}
-
-impl Hash for Remembered {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.key.hash(state);
-    }
-}
-
-/// Asks the cache for a key and notes down what is kept with it.
-///
-/// `Cache::get` would log the read, hit or miss, and move the entry to the back of the queue: that costs about as much
-/// as the look-up, and would make the order one of use. `contains_key` does neither, but tells only whether there is
-/// an entry; the rest is read while moka compares the keys.
-struct Question<'a> {
-    key: &'a ClaimKey,
-    seen: Cell<Option<Seen>>,
-}
-
-#[derive(Clone, Copy)]
-struct Seen {
-    print: u64,
-    expires_at: Timestamp,
-}
-
-impl Hash for Question<'_> {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.key.hash(state);
-    }
-}
-
-impl Equivalent<Remembered> for Question<'_> {
-    fn equivalent(&self, entry: &Remembered) -> bool {
-        let same = *self.key == entry.key;
-        if same {
-            self.seen.set(Some(Seen {
-                print: entry.print,
-                expires_at: entry.expires_at,
-            }));
-        }
-        same
-    }
-}
-
-/// How much longer than the retention moka keeps an entry: a sixteenth, and a minute.
-fn slack(retention: Duration) -> Duration {
-    retention / SLACK as u32 + Duration::from_mins(1)
-}
-
 /// Half of a fingerprint: saves 8 bytes a key, and chance finds two bodies that agree in it once in 2⁶⁴ conflicts.
 #[allow(clippy::cast_possible_truncation, reason = "the lower half is what is wanted")]
 fn short(fingerprint: Fingerprint) -> u64 {
     fingerprint.as_u128() as u64
 }
 
-const SLACK: u64 = 16;
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+    use crate::ids::{DeliveryId, Source};
+
+    const BODY: &[u8] = b"{}";
+    const LEASE: Duration = Duration::from_secs(30);
+    const START: Timestamp = Timestamp::from_secs(1_800_000_000);
+
+    fn key(number: usize) -> ClaimKey {
+        let source = Source::new("test").expect("a source");
+        ClaimKey::for_id(&source, None, &DeliveryId::new(&format!("msg_{number}")).expect("an id"))
+    }
+
+    async fn claim(store: &MemoryStore, number: usize, now: Timestamp) -> Result<Claimed, StoreError> {
+        store.claim(&key(number), Fingerprint::of(BODY), LEASE, now).await
+    }
+
+    async fn handle(store: &MemoryStore, number: usize, now: Timestamp) {
+        match claim(store, number, now).await {
+            Ok(Claimed::New(token)) => {
+                assert_eq!(store.complete(&token, now).await.expect("answers"), Settled::Current);
+            }
+            other => unreachable!("{number}: {other:?}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_full_store_refuses_and_forgets_nothing() {
+        let store = MemoryStore::builder().capacity(5_000).build().expect("sound");
+        for number in 0..5_000 {
+            handle(&store, number, START).await;
+        }
+        for number in 5_000..6_000 {
+            assert!(matches!(claim(&store, number, START).await, Err(StoreError::Full)));
+        }
+        assert_eq!(store.finished.settle(), 5_000);
+        let last = START.saturating_add(store.retention() - Duration::from_millis(1));
+        for number in 0..5_000 {
+            assert!(
+                matches!(claim(&store, number, last).await, Ok(Claimed::Done)),
+                "{number}"
+            );
+        }
+        assert_eq!((store.len(), store.forgotten()), (5_000, 0));
+    }
+
+    #[tokio::test]
+    async fn room_is_given_back_after_the_retention_without_waiting_for_moka() {
+        let store = MemoryStore::builder().capacity(2_000).build().expect("sound");
+        let mut now = START;
+        for _ in 0..4 {
+            for number in 0..2_000 {
+                handle(&store, number, now).await;
+            }
+            assert!(matches!(claim(&store, 2_000, now).await, Err(StoreError::Full)));
+            // And a slot of time, by which room may be late.
+            now = now.saturating_add(store.retention() + store.retention() / 64);
+        }
+        assert!(store.finished.settle() <= 2_000 + 2_000 / 16 + 1_024);
+    }
+
+    #[tokio::test]
+    async fn claims_in_flight_take_room_until_they_are_released() {
+        let store = MemoryStore::builder().capacity(1).build().expect("sound");
+        let Ok(Claimed::New(token)) = claim(&store, 1, START).await else {
+            unreachable!("it is empty");
+        };
+        assert!(matches!(claim(&store, 2, START).await, Err(StoreError::Full)));
+        assert!(matches!(claim(&store, 1, START).await, Ok(Claimed::InFlight { .. })));
+        store.abandon(&token);
+        assert!(store.is_empty());
+        assert!(matches!(claim(&store, 2, START).await, Ok(Claimed::New(_))));
+    }
+
+    #[tokio::test]
+    async fn a_takeover_takes_no_further_room() {
+        let store = MemoryStore::builder().capacity(1).build().expect("sound");
+        let mut now = START;
+        for _ in 0..3 {
+            assert!(matches!(claim(&store, 1, now).await, Ok(Claimed::New(_))));
+            assert_eq!(store.len(), 1);
+            now = now.saturating_add(LEASE);
+        }
+    }
+
+    #[tokio::test]
+    async fn claims_whose_holders_died_do_not_stay_for_ever() {
+        let store = MemoryStore::builder().capacity(100).build().expect("sound");
+        for number in 0..100 {
+            assert!(matches!(claim(&store, number, START).await, Ok(Claimed::New(_))));
+        }
+        assert!(matches!(claim(&store, 100, START).await, Err(StoreError::Full)));
+        let later = START.saturating_add(store.retention() + LEASE);
+        for number in 100..200 {
+            assert!(matches!(claim(&store, number, later).await, Ok(Claimed::New(_))));
+        }
+        assert!(matches!(claim(&store, 200, later).await, Err(StoreError::Full)));
+    }
+
+    #[tokio::test]
+    async fn a_store_that_may_forget_forgets_the_oldest_and_says_so() {
+        let store = MemoryStore::builder()
+            .capacity(1_000)
+            .when_full(WhenFull::ForgetOldest)
+            .build()
+            .expect("sound");
+        for number in 0..1_500 {
+            handle(&store, number, START).await;
+        }
+        assert_eq!(store.finished.settle(), 1_000);
+        assert_eq!((store.len(), store.forgotten()), (1_000, 500));
+        for number in 500..1_500 {
+            assert!(
+                matches!(claim(&store, number, START).await, Ok(Claimed::Done)),
+                "{number}"
+            );
+        }
+        assert!(matches!(claim(&store, 499, START).await, Ok(Claimed::New(_))));
+    }
+
+    #[tokio::test]
+    async fn reading_does_not_save_a_key_from_being_forgotten() {
+        let store = MemoryStore::builder()
+            .capacity(100)
+            .when_full(WhenFull::ForgetOldest)
+            .build()
+            .expect("sound");
+        for number in 0..100 {
+            handle(&store, number, START).await;
+        }
+        for _ in 0..100 {
+            assert!(matches!(claim(&store, 0, START).await, Ok(Claimed::Done)));
+        }
+        handle(&store, 100, START).await;
+        store.finished.settle();
+        assert!(matches!(claim(&store, 0, START).await, Ok(Claimed::New(_))));
+    }
+
+    #[test]
+    fn warnings_name_the_setting_and_do_not_flood() {
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let subscriber = tracing_subscriber::fmt().with_writer(Log(Arc::clone(&log))).finish();
+        tracing::subscriber::with_default(subscriber, || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .build()
+                .expect("a runtime");
+            runtime.block_on(async {
+                let store = MemoryStore::builder()
+                    .capacity(10)
+                    .when_full(WhenFull::ForgetOldest)
+                    .build()
+                    .expect("sound");
+                for number in 0..20 {
+                    handle(&store, number, START).await;
+                }
+            });
+        });
+        let log = String::from_utf8(log.lock().expect("sound").clone()).expect("text");
+        assert_eq!(log.matches("80 % full: raise its `capacity`").count(), 1, "{log}");
+        // 10 were forgotten: told at 1, 2, 4 and 8.
+        assert_eq!(log.matches("forgot a key within its retention").count(), 4, "{log}");
+    }
+
+    #[derive(Clone)]
+    struct Log(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().expect("sound").extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl tracing_subscriber::fmt::MakeWriter<'_> for Log {
+        type Writer = Self;
+
+        fn make_writer(&self) -> Self {
+            self.clone()
+        }
+    }
+
+    #[test]
+    fn many_threads_leave_the_count_exact() {
+        let store = MemoryStore::builder().capacity(4_004).build().expect("sound");
+        let runtime = || {
+            tokio::runtime::Builder::new_current_thread()
+                .build()
+                .expect("a runtime")
+        };
+        std::thread::scope(|scope| {
+            for thread in 0..4 {
+                let store = &store;
+                scope.spawn(move || {
+                    runtime().block_on(async {
+                        for number in 0..3_000 {
+                            let Ok(Claimed::New(token)) = claim(store, thread * 10_000 + number, START).await else {
+                                unreachable!("there is room for what is not released");
+                            };
+                            let settled = match number % 3 {
+                                0 => store.complete(&token, START).await,
+                                _ => store.release(&token, START).await,
+                            };
+                            assert_eq!(settled.expect("answers"), Settled::Current);
+                        }
+                    });
+                });
+            }
+        });
+        assert_eq!(store.len(), 4_000);
+        assert_eq!(store.finished.settle(), 4_000);
+    }
+}

@@ -114,6 +114,30 @@ impl Delivery {
     }
 }
 
+#[cfg(test)]
+impl Delivery {
+    /// A delivery that nobody signed, for this crate's own unit tests. There is no such thing outside of them.
+    pub(crate) fn for_test(event_type: Option<EventType>) -> Self {
+        Self {
+            source: Source::new("test").unwrap(),
+            tenant: None,
+            id: None,
+            event_type,
+            timestamp: None,
+            received_at: Timestamp::from_secs(0),
+            key_id: KeyId::new("test").unwrap(),
+            authenticated: Authenticated {
+                body: true,
+                id: false,
+                timestamp: false,
+                event_type: false,
+            },
+            identity: Identity::Content([0; 32]),
+            raw: Bytes::new(),
+        }
+    }
+}
+
 /// Everything but the body, of which the length is shown.
 impl fmt::Debug for Delivery {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

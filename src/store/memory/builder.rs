@@ -11,6 +11,8 @@ use super::MemoryStore;
 pub enum WhenFull {
     /// Forgets the key that has been remembered for longest, though its sender may still retry it: that retry would
     /// run again. Counted ([`MemoryStore::forgotten`]) and warned about.
+    ///
+    /// A claim in flight is never forgotten: there may be `capacity` of them besides what is finished, and no more.
     ForgetOldest,
     /// Refuses further claims ([`StoreError::Full`](crate::StoreError::Full), which is answered 503) until keys have
     /// outlived the retention. Nothing is ever forgotten early.
@@ -30,7 +32,8 @@ pub struct MemoryStoreBuilder {
 impl MemoryStoreBuilder {
     /// How many keys there is room for, finished and in flight together: 1 to 2³⁰; one million unless told.
     ///
-    /// It takes the deliveries that can come in during one retention. Reckon with 350 bytes a key.
+    /// It takes the deliveries that can come in during one retention. Reckon with 360 bytes a key, 32 of them
+    /// before the first one comes in.
     pub fn capacity(self, keys: usize) -> Self {
         Self { capacity: keys, ..self }
     }

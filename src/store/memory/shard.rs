@@ -96,7 +96,7 @@ impl Shard {
         self.next_purge = now.saturating_add(retention / 2);
         let before = self.flights.len();
         self.flights
-            .retain(|_, flight| flight.until.saturating_add(retention) > now);
+            .retain(|_, flight| flight.done || flight.until.saturating_add(retention) > now);
         u32::try_from(before - self.flights.len()).unwrap_or(u32::MAX)
     }
 }

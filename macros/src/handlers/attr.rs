@@ -1,0 +1,167 @@
+//! What stands in `#[handlers(..)]`, `#[on(..)]` and `#[otherwise]`.
+
+use proc_macro2::{Ident, Span, TokenStream};
+use quote::ToTokens;
+use syn::parse::Parser;
+use syn::punctuated::Punctuated;
+use syn::{Attribute, Item, LitStr, Meta, Path, PathArguments, Token};
+
+use crate::errors::Errors;
+use crate::handlers::{Handler, last};
+
+/// How `#[on(..)]` is written; shown with every mistake there.
+const FORMS: &str = "write `#[on(Variant)]`, `#[on(Group::Variant)]`, or `#[on(A | B)]` for several";
+
+/// Which events a handler is for.
+pub(super) enum Role {
+    /// `#[on(A | B::C)]`: at least one path, each of at least one segment.
+    On(Vec<Vec<Ident>>),
+    /// `#[otherwise]`.
+    Otherwise {
+        /// The word itself.
+        word: Span,
+    },
+}
+
+/// The argument of `#[handlers(..)]`.
+pub(super) fn event(args: TokenStream, errors: &mut Errors) -> Option<Path> {
+    if args.is_empty() {
+        let message = "`#[handlers]` does not say which events: write `#[handlers(Event)]` with the enum of the events";
+        errors.push_at(Span::call_site(), message);
+        return None;
+    }
+    match syn::parse2::<Path>(args.clone()) {
+        Ok(path) => Some(path),
+        Err(_) => {
+            let message = "not the path of one enum: write `#[handlers(Event)]` with the enum of the events";
+            errors.push(args, message);
+            None
+        }
+    }
+}
+
+/// Takes `#[on(..)]` and `#[otherwise]` out of `attrs`.
+pub(super) fn take(attrs: &mut Vec<Attribute>) -> Vec<Attribute> {
+    attrs
+        .extract_if(.., |attr| is_ours(attr, "on") || is_ours(attr, "otherwise"))
+        .collect()
+}
+
+/// Whether code may vanish by this attribute.
+pub(super) fn is_cfg(attr: &Attribute) -> bool {
+    attr.path().is_ident("cfg") || attr.path().is_ident("cfg_attr")
+}
+
+/// By name, since an attribute that is taken away need not be imported: `on` or `countersign::on`.
+fn is_ours(attr: &Attribute, name: &str) -> bool {
+    let path = attr.path();
+    path.is_ident(name)
+        || (path.segments.len() == 2
+            && path
+                .segments
+                .first()
+                .is_some_and(|segment| segment.ident == "countersign")
+            && last(path).is_some_and(|ident| ident == name))
+}
+
+/// What to underline of an item that is not an impl block: the word it begins with.
+pub(super) fn head(item: &Item) -> TokenStream {
+    let keyword: &dyn ToTokens = match item {
+        Item::Enum(item) => &item.enum_token,
+        Item::Fn(item) => &item.sig.fn_token,
+        Item::Mod(item) => &item.mod_token,
+        Item::Struct(item) => &item.struct_token,
+        Item::Trait(item) => &item.trait_token,
+        other => other,
+    };
+    keyword.to_token_stream()
+}
+
+pub(super) fn one_otherwise(handlers: &[Handler], errors: &mut Errors) {
+    let mut first = None;
+    for handler in handlers {
+        if let Role::Otherwise { word } = handler.role
+            && let Some(first) = first.replace(&handler.ident)
+        {
+            let message = "one handler takes all the rest: remove one of them";
+            errors.push_at(
+                word,
+                format!("`{first}` and `{}` are both `#[otherwise]`; {message}", handler.ident),
+            );
+        }
+    }
+}
+
+/// `#[on(Event::Variant)]` says the enum again, and rustc could only say that the enum has no variant `Event`.
+pub(super) fn check_prefixes(event: &Path, handlers: &[Handler], errors: &mut Errors) {
+    let Some(event) = event.get_ident() else { return };
+    for handler in handlers {
+        let Role::On(paths) = &handler.role else { continue };
+        for path in paths {
+            if let [first, rest, ..] = path.as_slice()
+                && first == event
+            {
+                let message = format!("paths begin after the enum of `#[handlers({event})]`: write `{rest}`");
+                errors.push(first, format!("handler `{}`: {message}", handler.ident));
+            }
+        }
+    }
+}
+
+impl Role {
+    /// `None` after a mistake.
+    pub(super) fn read(handler: &Ident, attr: &Attribute, errors: &mut Errors) -> Option<Self> {
+        let word = last(attr.path())?;
+        if word == "otherwise" {
+            if !matches!(attr.meta, Meta::Path(_)) {
+                let message = "`#[otherwise]` takes nothing: it is for every event that no `#[on(..)]` names";
+                errors.push(attr, format!("handler `{handler}`: {message}"));
+            }
+            return Some(Self::Otherwise { word: word.span() });
+        }
+        let args = match &attr.meta {
+            Meta::List(list) if !list.tokens.is_empty() => &list.tokens,
+            _ => {
+                errors.push(
+                    attr,
+                    format!("handler `{handler}` does not say for which events: {FORMS}"),
+                );
+                return None;
+            }
+        };
+        paths(handler, args, errors).map(Self::On)
+    }
+}
+
+fn paths(handler: &Ident, args: &TokenStream, errors: &mut Errors) -> Option<Vec<Vec<Ident>>> {
+    if let Ok(text) = syn::parse2::<LitStr>(args.clone()) {
+        let message = format!("`#[on(..)]` names a variant, not an event type: {FORMS}");
+        errors.push(text, format!("handler `{handler}`: {message}"));
+        return None;
+    }
+    match Punctuated::<Path, Token![|]>::parse_separated_nonempty.parse2(args.clone()) {
+        Ok(paths) => paths.iter().map(|path| segments(handler, path, errors)).collect(),
+        Err(error) => {
+            errors.push_at(
+                error.span(),
+                format!("handler `{handler}`: not a list of variants: {FORMS}"),
+            );
+            None
+        }
+    }
+}
+
+fn segments(handler: &Ident, path: &Path, errors: &mut Errors) -> Option<Vec<Ident>> {
+    let plain = path
+        .segments
+        .iter()
+        .all(|segment| matches!(segment.arguments, PathArguments::None));
+    if path.leading_colon.is_some() || !plain {
+        errors.push(
+            path,
+            format!("handler `{handler}`: a path of variants has names only: {FORMS}"),
+        );
+        return None;
+    }
+    Some(path.segments.iter().map(|segment| segment.ident.clone()).collect())
+}

@@ -1,0 +1,360 @@
+//! The implementation of `Handlers` as one `match`, and the constants that check the coverage.
+//!
+//! Spans decide how good rustc's own messages are. An expression gets the spans of what it must fit: the event given
+//! to a handler those of the parameter's type, the handler's result those of the return type; a pattern gets those of
+//! the path in `#[on(..)]`.
+
+use std::collections::BTreeMap;
+
+use proc_macro2::{Ident, Span, TokenStream, TokenTree};
+use quote::{quote, quote_spanned};
+use syn::ext::IdentExt;
+use syn::{Attribute, ItemImpl, Path};
+
+use crate::errors::Extent;
+use crate::handlers::Handler;
+use crate::handlers::attr::{Role, is_cfg};
+
+/// What stands beside the impl block.
+pub(super) fn expand(block: &ItemImpl, event: &Path, handlers: &[Handler]) -> TokenStream {
+    let (tree, repeated) = cover(handlers);
+    let covered = tree.tokens();
+    let otherwise = handlers
+        .iter()
+        .find(|handler| matches!(handler.role, Role::Otherwise { .. }));
+    let checks = checks(event, handlers, &repeated, &covered, otherwise.is_none());
+
+    let handle = handle(event, handlers, otherwise, &repeated);
+    let undecoded = handlers.iter().any(|handler| handler.signature.event.is_none());
+    let undecoded = undecoded.then(|| undecoded_methods(handlers));
+    let implementation = implementation(block, event, &quote!(#handle #undecoded));
+    if undecoded.is_none() {
+        return quote!(#implementation #checks);
+    }
+    let cfgs = cfgs(block);
+    quote! {
+        #(#cfgs)*
+        const _: () = {
+            static __ROUTES: ::countersign::__private::Routes<{
+                ::countersign::__private::count(<#event as ::countersign::WebhookEvent>::VARIANTS)
+            }> = ::countersign::__private::Routes::new(
+                <#event as ::countersign::WebhookEvent>::VARIANTS,
+                #covered,
+            );
+            #implementation
+        };
+        #checks
+    }
+}
+
+/// What stands in for it after a mistake, so that the type's users do not fail as well.
+pub(super) fn fallback(block: &ItemImpl, event: &Path) -> TokenStream {
+    let delivery = delivery(Span::mixed_site());
+    let handle = quote! {
+        async fn handle(&self, _: #event, #delivery: &::countersign::Delivery) -> ::countersign::Outcome {
+            let _ = #delivery;
+            ::countersign::Outcome::Unhandled
+        }
+    };
+    implementation(block, event, &handle)
+}
+
+fn implementation(block: &ItemImpl, event: &Path, methods: &TokenStream) -> TokenStream {
+    let (params, _, bounds) = block.generics.split_for_impl();
+    let this = &block.self_ty;
+    let cfgs = cfgs(block);
+    quote! {
+        #(#cfgs)*
+        #[automatically_derived]
+        #[allow(clippy::unit_arg, clippy::unneeded_struct_pattern)]
+        impl #params ::countersign::Handlers for #this #bounds {
+            type Event = #event;
+            #methods
+        }
+    }
+}
+
+fn cfgs(block: &ItemImpl) -> impl Iterator<Item = &Attribute> {
+    block.attrs.iter().filter(|attr| is_cfg(attr))
+}
+
+fn handle(event: &Path, handlers: &[Handler], otherwise: Option<&Handler>, repeated: &[Repeated<'_>]) -> TokenStream {
+    let mut arms = TokenStream::new();
+    for handler in handlers {
+        if let Role::On(paths) = &handler.role {
+            let patterns = paths
+                .iter()
+                .map(|path| pattern(event, path, handler.signature.event.is_some()));
+            let call = call(handler);
+            // The check of the coverage says it better.
+            let allow = (!repeated.is_empty()).then(|| quote!(#[allow(unreachable_patterns)]));
+            arms.extend(quote!(#allow #(#patterns)|* => #call,));
+        }
+    }
+    let rest = otherwise.map_or_else(|| quote!(::countersign::Outcome::Unhandled), call);
+    let name = event_binding(Span::mixed_site());
+    let delivery = delivery(Span::mixed_site());
+    let unused = handlers.iter().all(|handler| handler.signature.delivery.is_none());
+    let unused = unused.then(|| quote!(let _ = #delivery;));
+    let body = if arms.is_empty() {
+        quote!(let _ = &#name; #rest)
+    } else {
+        let rest_pattern = match otherwise {
+            Some(handler) if handler.signature.event.is_some() => quote!(#name),
+            _ => quote!(_),
+        };
+        quote! {
+            match #name {
+                #arms
+                #[allow(unreachable_patterns)]
+                #rest_pattern => #rest,
+            }
+        }
+    };
+    quote! {
+        async fn handle(&self, #name: #event, #delivery: &::countersign::Delivery) -> ::countersign::Outcome {
+            #unused
+            #body
+        }
+    }
+}
+
+/// `wants` and `handle_undecoded`, where a handler takes no event.
+fn undecoded_methods(handlers: &[Handler]) -> TokenStream {
+    let mut patterns = Vec::new();
+    let mut arms = TokenStream::new();
+    for (number, handler) in handlers.iter().enumerate() {
+        if handler.signature.event.is_some() {
+            continue;
+        }
+        let pattern = match handler.role {
+            Role::On(_) => quote!(::core::option::Option::Some(#number)),
+            Role::Otherwise { .. } => quote!(::core::option::Option::None),
+        };
+        let call = call(handler);
+        arms.extend(quote!(#pattern => #call,));
+        patterns.push(pattern);
+    }
+    let delivery = delivery(Span::mixed_site());
+    quote! {
+        fn wants(&self, event_type: &::countersign::EventType) -> bool {
+            !::core::matches!(__ROUTES.handler(event_type), #(#patterns)|*)
+        }
+
+        async fn handle_undecoded(&self, #delivery: &::countersign::Delivery) -> ::countersign::Outcome {
+            let ::core::option::Option::Some(event_type) = ::countersign::Delivery::event_type(#delivery) else {
+                return ::countersign::Outcome::Unhandled;
+            };
+            match __ROUTES.handler(event_type) {
+                #arms
+                _ => ::countersign::Outcome::Unhandled,
+            }
+        }
+    }
+}
+
+/// `Event::A(A::B(event))` for `A::B`; `Event::A(A::B { .. })`, which fits a variant of any shape, if the handler
+/// takes no event.
+fn pattern(event: &Path, path: &[Ident], binds: bool) -> TokenStream {
+    let mut pattern = TokenStream::new();
+    for (depth, variant) in path.iter().enumerate().rev() {
+        let parent = match depth.checked_sub(1).and_then(|above| path.get(above)) {
+            Some(parent) => quote!(#parent),
+            // At the place of the variant: rustc underlines the whole path.
+            None => moved(quote!(#event), variant.span()),
+        };
+        let colons = quote_spanned!(variant.span()=> ::);
+        pattern = if depth + 1 < path.len() {
+            quote!(#parent #colons #variant(#pattern))
+        } else if binds {
+            let binding = event_binding(Span::mixed_site().located_at(variant.span()));
+            quote!(#parent #colons #variant(#binding))
+        } else {
+            quote!(#parent #colons #variant { .. })
+        };
+    }
+    pattern
+}
+
+fn call(handler: &Handler) -> TokenStream {
+    let signature = &handler.signature;
+    let name = &handler.ident;
+    let at = |extent: Extent| Span::mixed_site().located_at(extent.first);
+    let event = signature.event.map(|extent| event_binding(at(extent)));
+    let delivery = signature.delivery.map(|extent| delivery(at(extent)));
+    let args = event.into_iter().chain(delivery);
+    let output = signature.output;
+    // As the generated `&self` is: a user's span may come from a macro of theirs, where another `self` is meant.
+    let this = Ident::new("self", Span::call_site());
+    let awaited = quote_spanned!(output.last=> await);
+    quote_spanned! {output.first=>
+        ::countersign::IntoOutcome::into_outcome(#this.#name(#(#args),*).#awaited)
+    }
+}
+
+/// The event in `handle`. `mixed_site` keeps it apart from the user's names.
+fn event_binding(span: Span) -> Ident {
+    Ident::new("event", span)
+}
+
+/// The delivery in the generated methods.
+fn delivery(span: Span) -> Ident {
+    Ident::new("delivery", span)
+}
+
+/// The same tokens, with the same meaning, at another place.
+fn moved(tokens: TokenStream, place: Span) -> TokenStream {
+    let moved = tokens.into_iter().map(|mut token: TokenTree| {
+        token.set_span(token.span().located_at(place));
+        token
+    });
+    moved.collect()
+}
+
+/// The constants that fail to compile.
+fn checks(
+    event: &Path,
+    handlers: &[Handler],
+    repeated: &[Repeated<'_>],
+    covered: &TokenStream,
+    all_needed: bool,
+) -> TokenStream {
+    let mut checks = TokenStream::new();
+    for repeated in repeated {
+        let path = &repeated.events;
+        let (first, second) = (&handlers[repeated.first].ident, &handlers[repeated.second].ident);
+        let handlers = if repeated.first == repeated.second {
+            format!("`{first}` names them twice; remove one path")
+        } else {
+            format!("`{first}` and `{second}`; an event has one handler, so remove it from one of them")
+        };
+        checks.extend(Extent::of(PathTokens(repeated.at)).refuse(&quote! {{
+            const __TEXT: ::countersign::__private::Text<{
+                ::countersign::__private::twice::<0>(__VARIANTS, &[#(#path),*], #handlers).len()
+            }> = ::countersign::__private::twice(__VARIANTS, &[#(#path),*], #handlers);
+            __TEXT.as_str()
+        }}));
+    }
+    if all_needed {
+        checks.extend(Extent::of(event).refuse(&quote! {{
+            const __COVERED: &[::countersign::__private::Covered] = #covered;
+            const __TEXT: ::countersign::__private::Text<{
+                ::countersign::__private::missing::<0>(__VARIANTS, __COVERED).len()
+            }> = ::countersign::__private::missing(__VARIANTS, __COVERED);
+            __TEXT.as_str()
+        }}));
+    }
+    if checks.is_empty() {
+        return checks;
+    }
+    quote! {
+        const _: () = {
+            const __VARIANTS: &[::countersign::Variant] = <#event as ::countersign::WebhookEvent>::VARIANTS;
+            #checks
+        };
+    }
+}
+
+/// Which paths the handlers cover, as a tree. A macro can tell from the paths alone where two meet, as a variant's
+/// path has one spelling; only the names of the event types must come from the enum.
+#[derive(Default)]
+struct Tree {
+    handler: Option<usize>,
+    members: BTreeMap<String, Tree>,
+}
+
+/// Events that a second path names again.
+struct Repeated<'a> {
+    /// The path of all the events that both name.
+    events: Vec<String>,
+    first: usize,
+    second: usize,
+    /// The second path.
+    at: &'a [Ident],
+}
+
+fn cover(handlers: &[Handler]) -> (Tree, Vec<Repeated<'_>>) {
+    let mut tree = Tree::default();
+    let mut repeated = Vec::new();
+    for (second, handler) in handlers.iter().enumerate() {
+        let Role::On(paths) = &handler.role else {
+            continue;
+        };
+        for at in paths {
+            let path: Vec<String> = at.iter().map(|ident| ident.unraw().to_string()).collect();
+            let covered = tree.covered(&path);
+            if covered.is_empty() {
+                tree.insert(&path, second);
+            }
+            repeated.extend(covered.into_iter().map(|(events, first)| Repeated {
+                events,
+                first,
+                second,
+                at,
+            }));
+        }
+    }
+    (tree, repeated)
+}
+
+impl Tree {
+    /// What is covered already of the events under `path`.
+    fn covered(&self, path: &[String]) -> Vec<(Vec<String>, usize)> {
+        let mut node = self;
+        for name in path {
+            match node.members.get(name) {
+                Some(member) => node = member,
+                None => return Vec::new(),
+            }
+            if let Some(handler) = node.handler {
+                return vec![(path.to_vec(), handler)];
+            }
+        }
+        let mut found = Vec::new();
+        node.all(path, &mut found);
+        found
+    }
+
+    fn all(&self, path: &[String], found: &mut Vec<(Vec<String>, usize)>) {
+        for (name, member) in &self.members {
+            let path = [path, std::slice::from_ref(name)].concat();
+            match member.handler {
+                Some(handler) => found.push((path, handler)),
+                None => member.all(&path, found),
+            }
+        }
+    }
+
+    fn insert(&mut self, path: &[String], handler: usize) {
+        match path {
+            [] => self.handler = Some(handler),
+            [first, rest @ ..] => self.members.entry(first.clone()).or_default().insert(rest, handler),
+        }
+    }
+
+    /// The members, as `__private::Covered`: sorted by name, as the search in constants wants them.
+    fn tokens(&self) -> TokenStream {
+        let members = self.members.iter().map(|(name, member)| {
+            let by = match member.handler {
+                Some(handler) => quote!(Handler(#handler)),
+                None => {
+                    let members = member.tokens();
+                    quote!(Members(#members))
+                }
+            };
+            quote! {
+                ::countersign::__private::Covered { name: #name, by: ::countersign::__private::By::#by }
+            }
+        });
+        quote!(&[#(#members),*])
+    }
+}
+
+/// The tokens of a path, for their places.
+struct PathTokens<'a>(&'a [Ident]);
+
+impl quote::ToTokens for PathTokens<'_> {
+    fn to_tokens(&self, tokens: &mut TokenStream) {
+        tokens.extend(self.0.iter().map(|ident| TokenTree::Ident(ident.clone())));
+    }
+}
