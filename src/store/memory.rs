@@ -295,7 +295,11 @@ mod tests {
 
     fn key(number: usize) -> ClaimKey {
         let source = Source::new("test").expect("a source");
-        ClaimKey::for_id(&source, None, &DeliveryId::new(&format!("msg_{number}")).expect("an id"))
+        ClaimKey::for_id(
+            &source,
+            None,
+            &DeliveryId::new(&format!("msg_{number}")).expect("an id"),
+        )
     }
 
     async fn claim(store: &MemoryStore, number: usize, now: Timestamp) -> Result<Claimed, StoreError> {
