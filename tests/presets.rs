@@ -87,7 +87,10 @@ impl Preset {
         let signature = &headers.last().expect("the signature stands last").1;
         match self.prefix.as_str() {
             "" => signature,
-            version => signature.rsplit(version).next().expect("what stands behind the version"),
+            version => signature
+                .rsplit(version)
+                .next()
+                .expect("what stands behind the version"),
         }
     }
 
