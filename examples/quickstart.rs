@@ -92,10 +92,10 @@ async fn main() -> Result<(), Failure> {
     println!("listening on http://{addr}{PATH}\n");
     if port.is_some() {
         println!("sign deliveries with the secret {SECRET}; stop with Ctrl-C");
-        actix_web::rt::signal::ctrl_c().await?;
-        server.stop(true).await;
-        return Ok(());
+        return Ok(server.await?);
     }
+    let handle = server.handle();
+    actix_web::rt::spawn(server);
 
     // From here on we are the provider.
     let with = |secret| Signer::new(kycgenie::scheme(), Keyring::single(Secret::new(secret)?)).map_err(Failure::from);
@@ -137,6 +137,6 @@ async fn main() -> Result<(), Failure> {
     for (what, status, ran) in table {
         println!("{what:<26} {status:>6}   {}", ran.as_deref().unwrap_or("none ran"));
     }
-    server.stop(true).await;
+    handle.stop(true).await;
     Ok(())
 }

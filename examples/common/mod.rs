@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use actix_web::dev::{HttpServiceFactory, ServerHandle};
+use actix_web::dev::{HttpServiceFactory, Server, ServerHandle};
 use actix_web::{App, HttpServer};
 use countersign::{Delivery, DeliveryId, Timestamp};
 
@@ -18,25 +18,21 @@ pub fn serve<S>(service: impl Fn() -> S + Clone + Send + 'static) -> Result<(Soc
 where
     S: HttpServiceFactory + 'static,
 {
-    listen(0, service)
+    let (addr, server) = listen(0, service)?;
+    let handle = server.handle();
+    actix_web::rt::spawn(server);
+    Ok((addr, handle))
 }
 
-/// The same on a port of one's own.
-pub fn listen<S>(
-    port: u16,
-    service: impl Fn() -> S + Clone + Send + 'static,
-) -> Result<(SocketAddr, ServerHandle), Failure>
+/// Binds a port; await the server to run it until Ctrl-C.
+pub fn listen<S>(port: u16, service: impl Fn() -> S + Clone + Send + 'static) -> Result<(SocketAddr, Server), Failure>
 where
     S: HttpServiceFactory + 'static,
 {
     let server = HttpServer::new(move || App::new().service(service()))
         .workers(1)
         .bind(("127.0.0.1", port))?;
-    let addr = server.addrs()[0];
-    let server = server.run();
-    let handle = server.handle();
-    actix_web::rt::spawn(server);
-    Ok((addr, handle))
+    Ok((server.addrs()[0], server.run()))
 }
 
 /// Posts a body and returns the status and the value of `Retry-After`.

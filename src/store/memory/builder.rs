@@ -38,9 +38,8 @@ impl MemoryStoreBuilder {
         Self { capacity: keys, ..self }
     }
 
-    /// For how long something done is remembered: a millisecond to a year; 80 hours unless told, which is the three
-    /// days for which Stripe retries (<https://docs.stripe.com/webhooks>, the longest of the presets' senders) and an
-    /// hour for what clocks may be off.
+    /// For how long something done is remembered: a millisecond to a year; 80 hours unless told. That outlasts every
+    /// preset: the longest retry horizon is the 76 hours of Standard Webhooks, and five minutes of tolerance count twice.
     pub fn retention(self, retention: Duration) -> Self {
         Self { retention, ..self }
     }
