@@ -133,7 +133,6 @@ impl HeaderName {
 
 impl Scheme {
     /// A scheme of one's own, called `name` in logs and in dedupe keys.
-    #[must_use]
     pub fn builder(name: &str) -> SchemeBuilder {
         SchemeBuilder::new(name)
     }
