@@ -1,4 +1,4 @@
-//! Receive signed webhooks: verified in constant time, handled once, routed to typed async handlers.
+#![doc = include_str!("docs/crate.md")]
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -26,6 +26,7 @@ mod dedupe;
 mod event;
 mod verify;
 
+#[cfg(feature = "macros")]
 #[doc(hidden)]
 #[path = "private/mod.rs"]
 pub mod __private;
@@ -80,3 +81,8 @@ pub use time::{Clock, InvalidTimestamp, SystemClock, Timestamp};
 
 #[cfg(all(test, feature = "macros"))]
 mod macro_tests;
+
+/// The README's example is compiled with the documentation's.
+#[cfg(all(doctest, feature = "actix", feature = "macros"))]
+#[doc = include_str!("../README.md")]
+struct Readme;

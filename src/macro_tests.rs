@@ -1,6 +1,7 @@
 //! What the macros write, run: here and not in `tests/`, since a `Delivery` cannot be made outside of the crate.
 
 #![deny(warnings)]
+#![allow(clippy::panic, clippy::unwrap_used)]
 
 use std::fmt;
 use std::sync::Mutex;

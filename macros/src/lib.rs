@@ -100,7 +100,7 @@ pub fn derive_webhook_event(input: TokenStream) -> TokenStream {
 /// `countersign::Outcome`. Its future must be `Send`.
 #[proc_macro_attribute]
 pub fn handlers(args: TokenStream, item: TokenStream) -> TokenStream {
-    handlers::handlers(args.into(), item.into()).into()
+    handlers::handlers(args.into(), &item.into()).into()
 }
 
 /// Says which events a handler is for, in an impl block with [`#[handlers(..)]`](macro@handlers).
@@ -108,7 +108,7 @@ pub fn handlers(args: TokenStream, item: TokenStream) -> TokenStream {
 /// There it need not be imported. Anywhere else it is an error.
 #[proc_macro_attribute]
 pub fn on(_args: TokenStream, item: TokenStream) -> TokenStream {
-    handlers::outside("on(..)", item.into()).into()
+    handlers::outside("on(..)", &item.into()).into()
 }
 
 /// Says that a handler is for all events that no other is for, in an impl block with
@@ -117,5 +117,5 @@ pub fn on(_args: TokenStream, item: TokenStream) -> TokenStream {
 /// There it need not be imported. Anywhere else it is an error.
 #[proc_macro_attribute]
 pub fn otherwise(_args: TokenStream, item: TokenStream) -> TokenStream {
-    handlers::outside("otherwise", item.into()).into()
+    handlers::outside("otherwise", &item.into()).into()
 }

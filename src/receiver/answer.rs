@@ -6,7 +6,7 @@ use crate::dispatch::HandlerError;
 use crate::event::{EnvelopeError, PayloadError};
 use crate::verify::Rejection;
 
-/// Everything that can become of a request.
+#[doc = include_str!("../docs/answers.md")]
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Disposition {

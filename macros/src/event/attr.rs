@@ -99,7 +99,7 @@ impl Role {
         }
         match attr.parse_args::<Self>() {
             Ok(role) => Some(role),
-            Err(error) if matches!(attr.meta, Meta::List(_)) => {
+            Err(error) if matches!(&attr.meta, Meta::List(list) if !list.tokens.is_empty()) => {
                 errors.push_at(error.span(), format!("variant `{name}`: {error}"));
                 None
             }
@@ -115,8 +115,6 @@ impl Parse for Role {
     fn parse(input: ParseStream<'_>) -> syn::Result<Self> {
         let role = if input.peek(LitStr) {
             Self::Event(input.parse()?)
-        } else if input.is_empty() {
-            return Err(input.error(format_args!("no event type: {FORMS}")));
         } else {
             match input.parse::<Ident>() {
                 Ok(word) if word == "group" => Self::Group(word),

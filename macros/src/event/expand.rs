@@ -29,8 +29,8 @@ pub(super) fn expand(events: &EventEnum<'_>, arms: &[Arm<'_>]) -> TokenStream {
             const VARIANTS: &'static [::countersign::Variant] = &[#(#variants),*];
 
             fn decode(
-                event_type: &::countersign::EventType,
-                payload: ::countersign::RawPayload<'_>,
+                __event_type: &::countersign::EventType,
+                __payload: ::countersign::RawPayload<'_>,
             ) -> ::core::result::Result<::core::option::Option<Self>, ::countersign::PayloadError> {
                 #decode
             }
@@ -40,7 +40,7 @@ pub(super) fn expand(events: &EventEnum<'_>, arms: &[Arm<'_>]) -> TokenStream {
 }
 
 /// What stands in for the implementation after a mistake, so that its users do not fail as well.
-pub(super) fn fallback(input: &DeriveInput, errors: Option<TokenStream>) -> TokenStream {
+pub(super) fn fallback(input: &DeriveInput, errors: Option<&TokenStream>) -> TokenStream {
     let ident = &input.ident;
     let mut generics = input.generics.clone();
     if !generics.params.is_empty() {
@@ -100,7 +100,7 @@ fn decode(arms: &[Arm<'_>]) -> TokenStream {
             let event = match payload {
                 Some(payload) => {
                     let at = place(payload);
-                    let decoded = quote_spanned!(at=> ::countersign::RawPayload::decode::<#payload>(payload)?);
+                    let decoded = quote_spanned!(at=> ::countersign::RawPayload::decode::<#payload>(__payload)?);
                     quote!(Self::#ident(#decoded))
                 }
                 None => quote!(Self::#ident),
@@ -113,11 +113,11 @@ fn decode(arms: &[Arm<'_>]) -> TokenStream {
     let groups = arms.iter().filter_map(|arm| match arm {
         Arm::Group { ident, events } => {
             let decoded = quote_spanned! {place(events)=>
-                <#events as ::countersign::WebhookEvent>::decode(event_type, payload)?
+                <#events as ::countersign::WebhookEvent>::decode(__event_type, __payload)?
             };
             Some(quote! {
-                if let ::core::option::Option::Some(event) = #decoded {
-                    return ::core::result::Result::Ok(::core::option::Option::Some(Self::#ident(event)));
+                if let ::core::option::Option::Some(__event) = #decoded {
+                    return ::core::result::Result::Ok(::core::option::Option::Some(Self::#ident(__event)));
                 }
             })
         }
@@ -127,7 +127,7 @@ fn decode(arms: &[Arm<'_>]) -> TokenStream {
     let unknown = arms.iter().find_map(|arm| match arm {
         Arm::Unknown { ident, payload } => {
             let event = quote_spanned! {place(payload)=>
-                ::countersign::Unknown::new(::core::clone::Clone::clone(event_type), payload)
+                ::countersign::Unknown::new(::core::clone::Clone::clone(__event_type), __payload)
             };
             Some(quote!(::core::option::Option::Some(Self::#ident(#event))))
         }
@@ -136,13 +136,13 @@ fn decode(arms: &[Arm<'_>]) -> TokenStream {
     let unknown = unknown.unwrap_or_else(|| quote!(::core::option::Option::None));
     let rest = quote!(#groups ::core::result::Result::Ok(#unknown));
     if leaves.is_empty() {
-        return quote!(let _ = (event_type, payload); #rest);
+        return quote!(let _ = (__event_type, __payload); #rest);
     }
     let unused = arms.iter().all(|arm| matches!(arm, Arm::Leaf { payload: None, .. }));
-    let unused = unused.then(|| quote!(let _ = payload;));
+    let unused = unused.then(|| quote!(let _ = __payload;));
     quote! {
         #unused
-        match ::countersign::EventType::as_str(event_type) {
+        match ::countersign::EventType::as_str(__event_type) {
             #leaves
             _ => { #rest }
         }
@@ -166,7 +166,9 @@ fn checks(events: &EventEnum<'_>, arms: &[Arm<'_>]) -> TokenStream {
     if checks.is_empty() {
         return checks;
     }
+    // The sorting ends, however large the enum is.
     quote! {
+        #[allow(long_running_const_eval)]
         const _: () = {
             const __VARIANTS: &[::countersign::Variant] = <#ident as ::countersign::WebhookEvent>::VARIANTS;
             const __LEAVES: [::countersign::__private::Leaf; ::countersign::__private::count(__VARIANTS)] =

@@ -21,6 +21,6 @@ pub(crate) fn derive(input: TokenStream) -> TokenStream {
     let arms = events.as_ref().map(|events| valid::check(events, &mut errors));
     match (errors.into_compile_errors(), &events, arms) {
         (None, Some(events), Some(arms)) => expand::expand(events, &arms),
-        (errors, ..) => expand::fallback(&input, errors),
+        (errors, ..) => expand::fallback(&input, errors.as_ref()),
     }
 }

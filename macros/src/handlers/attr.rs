@@ -141,11 +141,8 @@ fn paths(handler: &Ident, args: &TokenStream, errors: &mut Errors) -> Option<Vec
     }
     match Punctuated::<Path, Token![|]>::parse_separated_nonempty.parse2(args.clone()) {
         Ok(paths) => paths.iter().map(|path| segments(handler, path, errors)).collect(),
-        Err(error) => {
-            errors.push_at(
-                error.span(),
-                format!("handler `{handler}`: not a list of variants: {FORMS}"),
-            );
+        Err(_) => {
+            errors.push(args, format!("handler `{handler}`: not a list of variants: {FORMS}"));
             None
         }
     }

@@ -22,7 +22,9 @@ pub(super) fn expand(block: &ItemImpl, event: &Path, handlers: &[Handler]) -> To
     let otherwise = handlers
         .iter()
         .find(|handler| matches!(handler.role, Role::Otherwise { .. }));
+    let cfgs = cfgs(block);
     let checks = checks(event, handlers, &repeated, &covered, otherwise.is_none());
+    let checks = checks.map(|check| quote!(#(#cfgs)* #check));
 
     let handle = handle(event, handlers, otherwise, &repeated);
     let undecoded = handlers.iter().any(|handler| handler.signature.event.is_none());
@@ -31,9 +33,10 @@ pub(super) fn expand(block: &ItemImpl, event: &Path, handlers: &[Handler]) -> To
     if undecoded.is_none() {
         return quote!(#implementation #checks);
     }
-    let cfgs = cfgs(block);
+    // The sorting ends, however large the enum is.
     quote! {
         #(#cfgs)*
+        #[allow(long_running_const_eval)]
         const _: () = {
             static __ROUTES: ::countersign::__private::Routes<{
                 ::countersign::__private::count(<#event as ::countersign::WebhookEvent>::VARIANTS)
@@ -74,8 +77,8 @@ fn implementation(block: &ItemImpl, event: &Path, methods: &TokenStream) -> Toke
     }
 }
 
-fn cfgs(block: &ItemImpl) -> impl Iterator<Item = &Attribute> {
-    block.attrs.iter().filter(|attr| is_cfg(attr))
+fn cfgs(block: &ItemImpl) -> Vec<&Attribute> {
+    block.attrs.iter().filter(|attr| is_cfg(attr)).collect()
 }
 
 fn handle(event: &Path, handlers: &[Handler], otherwise: Option<&Handler>, repeated: &[Repeated<'_>]) -> TokenStream {
@@ -137,15 +140,15 @@ fn undecoded_methods(handlers: &[Handler]) -> TokenStream {
     }
     let delivery = delivery(Span::mixed_site());
     quote! {
-        fn wants(&self, event_type: &::countersign::EventType) -> bool {
-            !::core::matches!(__ROUTES.handler(event_type), #(#patterns)|*)
+        fn wants(&self, __event_type: &::countersign::EventType) -> bool {
+            !::core::matches!(__ROUTES.handler(__event_type), #(#patterns)|*)
         }
 
         async fn handle_undecoded(&self, #delivery: &::countersign::Delivery) -> ::countersign::Outcome {
-            let ::core::option::Option::Some(event_type) = ::countersign::Delivery::event_type(#delivery) else {
+            let ::core::option::Option::Some(__event_type) = ::countersign::Delivery::event_type(#delivery) else {
                 return ::countersign::Outcome::Unhandled;
             };
-            match __ROUTES.handler(event_type) {
+            match __ROUTES.handler(__event_type) {
                 #arms
                 _ => ::countersign::Outcome::Unhandled,
             }
@@ -164,42 +167,44 @@ fn pattern(event: &Path, path: &[Ident], binds: bool) -> TokenStream {
             None => moved(quote!(#event), variant.span()),
         };
         let colons = quote_spanned!(variant.span()=> ::);
-        pattern = if depth + 1 < path.len() {
-            quote!(#parent #colons #variant(#pattern))
+        let fields = if depth + 1 < path.len() {
+            quote_spanned!(variant.span()=> (#pattern))
         } else if binds {
             let binding = event_binding(Span::mixed_site().located_at(variant.span()));
-            quote!(#parent #colons #variant(#binding))
+            quote_spanned!(variant.span()=> (#binding))
         } else {
-            quote!(#parent #colons #variant { .. })
+            quote_spanned!(variant.span()=> { .. })
         };
+        pattern = quote!(#parent #colons #variant #fields);
     }
     pattern
 }
 
 fn call(handler: &Handler) -> TokenStream {
     let signature = &handler.signature;
-    let name = &handler.ident;
+    let mut name = handler.ident.clone();
+    name.set_span(name.span().located_at(signature.output.first));
     let at = |extent: Extent| Span::mixed_site().located_at(extent.first);
     let event = signature.event.map(|extent| event_binding(at(extent)));
     let delivery = signature.delivery.map(|extent| delivery(at(extent)));
     let args = event.into_iter().chain(delivery);
     let output = signature.output;
-    // As the generated `&self` is: a user's span may come from a macro of theirs, where another `self` is meant.
-    let this = Ident::new("self", Span::call_site());
     let awaited = quote_spanned!(output.last=> await);
+    // `self` means that of the generated method, also where a `macro_rules!` wrote the impl block.
+    let this = quote!(self);
     quote_spanned! {output.first=>
-        ::countersign::IntoOutcome::into_outcome(#this.#name(#(#args),*).#awaited)
+        ::countersign::IntoOutcome::into_outcome(Self::#name(#this #(, #args)*).#awaited)
     }
 }
 
 /// The event in `handle`. `mixed_site` keeps it apart from the user's names.
 fn event_binding(span: Span) -> Ident {
-    Ident::new("event", span)
+    Ident::new("__event", span)
 }
 
 /// The delivery in the generated methods.
 fn delivery(span: Span) -> Ident {
-    Ident::new("delivery", span)
+    Ident::new("__delivery", span)
 }
 
 /// The same tokens, with the same meaning, at another place.
@@ -211,14 +216,14 @@ fn moved(tokens: TokenStream, place: Span) -> TokenStream {
     moved.collect()
 }
 
-/// The constants that fail to compile.
+/// The constants that fail to compile, as one item.
 fn checks(
     event: &Path,
     handlers: &[Handler],
     repeated: &[Repeated<'_>],
     covered: &TokenStream,
     all_needed: bool,
-) -> TokenStream {
+) -> Option<TokenStream> {
     let mut checks = TokenStream::new();
     for repeated in repeated {
         let path = &repeated.events;
@@ -244,15 +249,14 @@ fn checks(
             __TEXT.as_str()
         }}));
     }
-    if checks.is_empty() {
-        return checks;
-    }
-    quote! {
+    let checks = (!checks.is_empty()).then_some(checks)?;
+    Some(quote! {
+        #[allow(long_running_const_eval)]
         const _: () = {
             const __VARIANTS: &[::countersign::Variant] = <#event as ::countersign::WebhookEvent>::VARIANTS;
             #checks
         };
-    }
+    })
 }
 
 /// Which paths the handlers cover, as a tree. A macro can tell from the paths alone where two meet, as a variant's

@@ -20,7 +20,7 @@ struct Handler {
 }
 
 /// The whole macro.
-pub(crate) fn handlers(args: TokenStream, item: TokenStream) -> TokenStream {
+pub(crate) fn handlers(args: TokenStream, item: &TokenStream) -> TokenStream {
     let mut block = match impl_block(item) {
         Ok(block) => block,
         Err(tokens) => return tokens,
@@ -45,7 +45,7 @@ pub(crate) fn handlers(args: TokenStream, item: TokenStream) -> TokenStream {
 }
 
 /// `#[on(..)]` or `#[otherwise]` where no `#[handlers(..)]` took it away.
-pub(crate) fn outside(attribute: &str, item: TokenStream) -> TokenStream {
+pub(crate) fn outside(attribute: &str, item: &TokenStream) -> TokenStream {
     let message = format!(
         "`#[{attribute}]` outside of a block of handlers: write `#[handlers(Event)]` on the impl block around it"
     );
@@ -53,7 +53,7 @@ pub(crate) fn outside(attribute: &str, item: TokenStream) -> TokenStream {
     quote!(#error #item)
 }
 
-fn impl_block(item: TokenStream) -> Result<ItemImpl, TokenStream> {
+fn impl_block(item: &TokenStream) -> Result<ItemImpl, TokenStream> {
     let message = match syn::parse2::<Item>(item.clone()) {
         Ok(Item::Impl(block)) => match &block.trait_ {
             None => return Ok(block),

@@ -1,0 +1,9 @@
+use countersign::WebhookEvent;
+
+#[derive(WebhookEvent)]
+enum Event {
+    #[event(unknown)]
+    Unknown(String),
+}
+
+fn main() {}

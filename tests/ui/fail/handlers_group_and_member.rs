@@ -1,0 +1,39 @@
+#![allow(unused_variables)]
+
+use countersign::{WebhookEvent, handlers};
+
+#[derive(WebhookEvent)]
+enum Event {
+    #[event("screening.completed")]
+    Completed(u32),
+    #[event(group)]
+    Onboarding(Onboarding),
+    #[event("test")]
+    Test,
+    #[event(unknown)]
+    Unknown(countersign::Unknown),
+}
+
+#[derive(WebhookEvent)]
+enum Onboarding {
+    #[event("onboarding.created")]
+    Created(String),
+    #[event("onboarding.ended")]
+    Ended(String),
+}
+
+struct Compliance;
+
+#[handlers(Event)]
+impl Compliance {
+    #[on(Onboarding::Created)]
+    async fn created(&self, name: String) {}
+
+    #[on(Onboarding)]
+    async fn onboarding(&self, event: Onboarding) {}
+
+    #[otherwise]
+    async fn rest(&self) {}
+}
+
+fn main() {}

@@ -1,0 +1,45 @@
+#![allow(unused_variables)]
+
+use countersign::{WebhookEvent, handlers};
+
+#[derive(WebhookEvent)]
+enum Event {
+    #[event("screening.completed")]
+    Completed(u32),
+    #[event(group)]
+    Onboarding(Onboarding),
+    #[event("test")]
+    Test,
+    #[event(unknown)]
+    Unknown(countersign::Unknown),
+}
+
+#[derive(WebhookEvent)]
+enum Onboarding {
+    #[event("onboarding.created")]
+    Created(String),
+    #[event("onboarding.ended")]
+    Ended(String),
+}
+
+struct Compliance;
+
+#[handlers(Event)]
+impl Compliance {
+    #[on(Completed)]
+    async fn completed(&self, id: u32) -> bool {
+        id > 0
+    }
+
+    #[on(Onboarding)]
+    async fn onboarding(&self) -> Result<u8, std::io::Error> {
+        Ok(1)
+    }
+
+    #[on(Test)]
+    async fn test(&self) -> Result<(), u8> {
+        Err(1)
+    }
+}
+
+fn main() {}

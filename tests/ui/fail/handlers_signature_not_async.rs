@@ -1,0 +1,42 @@
+#![allow(unused_variables)]
+
+use countersign::{WebhookEvent, handlers};
+
+#[derive(WebhookEvent)]
+enum Event {
+    #[event("screening.completed")]
+    Completed(u32),
+    #[event(group)]
+    Onboarding(Onboarding),
+    #[event("test")]
+    Test,
+    #[event(unknown)]
+    Unknown(countersign::Unknown),
+}
+
+#[derive(WebhookEvent)]
+enum Onboarding {
+    #[event("onboarding.created")]
+    Created(String),
+    #[event("onboarding.ended")]
+    Ended(String),
+}
+
+struct Compliance;
+
+#[handlers(Event)]
+impl Compliance {
+    #[on(Completed)]
+    fn completed(&self, id: u32) {}
+
+    #[on(Test)]
+    async unsafe fn test(&self) {}
+
+    #[on(Onboarding)]
+    async extern "C" fn onboarding(&self) {}
+
+    #[otherwise]
+    async fn rest(&self) {}
+}
+
+fn main() {}

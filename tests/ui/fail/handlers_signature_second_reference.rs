@@ -1,0 +1,36 @@
+#![allow(unused_variables)]
+
+use countersign::{Delivery, WebhookEvent, handlers};
+
+#[derive(WebhookEvent)]
+enum Event {
+    #[event("screening.completed")]
+    Completed(u32),
+    #[event(group)]
+    Onboarding(Onboarding),
+    #[event("test")]
+    Test,
+    #[event(unknown)]
+    Unknown(countersign::Unknown),
+}
+
+#[derive(WebhookEvent)]
+enum Onboarding {
+    #[event("onboarding.created")]
+    Created(String),
+    #[event("onboarding.ended")]
+    Ended(String),
+}
+
+struct Compliance;
+
+#[handlers(Event)]
+impl Compliance {
+    #[on(Completed)]
+    async fn completed(&self, id: u32, name: &str) {}
+
+    #[otherwise]
+    async fn alone(&self, delivery: Delivery) {}
+}
+
+fn main() {}
