@@ -27,6 +27,16 @@ pub enum MacEncoding {
 }
 
 impl MacEncoding {
+    /// Whether a tag's text may hold `punctuation`.
+    pub(crate) fn uses(self, punctuation: char) -> bool {
+        let own = match self {
+            Self::Base64 => "+/=",
+            Self::Base64Url => "-_",
+            Self::Hex | Self::HexUpper => "",
+        };
+        own.contains(punctuation)
+    }
+
     /// The tag that `text` spells, if it spells a whole one.
     pub(crate) fn decode(self, text: &[u8]) -> Option<Tag> {
         let mut tag = [0; MAC_LEN];

@@ -2,11 +2,11 @@
 #![allow(dead_code, unreachable_pub, reason = "not every example uses all of it")]
 
 use std::net::SocketAddr;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use actix_web::dev::{HttpServiceFactory, Server, ServerHandle};
 use actix_web::{App, HttpServer};
-use countersign::{Delivery, DeliveryId, Timestamp};
+use countersign::{Clock, Delivery, DeliveryId, SystemClock, Timestamp};
 
 pub type Failure = Box<dyn std::error::Error>;
 
@@ -67,8 +67,7 @@ pub async fn post(
 
 /// The present moment, `ago` earlier.
 pub fn now_minus(ago: Duration) -> Result<Timestamp, Failure> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
-    Ok(Timestamp::from_secs(i64::try_from((now - ago).as_secs())?))
+    Ok(SystemClock.now().saturating_sub(ago))
 }
 
 /// The present moment.

@@ -1,18 +1,23 @@
 //! A scheme of one's own, checked as a whole.
 
 use std::borrow::Cow;
-use std::fmt;
 use std::time::Duration;
 
 use crate::encoding::{MacEncoding, SecretFormat};
 use crate::ids::Source;
-use crate::scheme::{Content, EventTypeSource, HeaderName, IdSource, Part, Scheme, SignatureHeader, TimestampSource};
+use crate::scheme::error::Mistakes;
+use crate::scheme::{
+    Content, EventTypeSource, HeaderName, IdSource, Part, Scheme, SchemeError, SignatureHeader, TimestampSource,
+};
 
 /// The tolerance where a time is signed and none is set: five minutes, as in the Standard Webhooks specification.
 const DEFAULT_TOLERANCE: Duration = Duration::from_secs(300);
 
 /// The retry horizon where none is set: three days, the longest that a preset's provider documents (Stripe).
 const DEFAULT_RETRY_HORIZON: Duration = Duration::from_secs(3 * 24 * 60 * 60);
+
+/// The longest retry horizon. No provider's comes near it, and dedupe stores remember for as long.
+const MAX_RETRY_HORIZON: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
 /// Builds a [`Scheme`]. Decide in this order: where the signature stands, what it covers, how the secret is written.
 #[derive(Clone, Debug)]
@@ -133,7 +138,8 @@ impl SchemeBuilder {
         self
     }
 
-    /// For how long after the first attempt the sender may still come back; three days unless set.
+    /// For how long after the first attempt the sender may still come back, in whole seconds and at most 366 days;
+    /// three days unless set.
     pub fn retry_horizon(mut self, horizon: Duration) -> Self {
         self.retry_horizon = horizon;
         self
@@ -154,18 +160,10 @@ impl SchemeBuilder {
             Some(header) => mistakes.header("signature.header", header),
             None => {
                 mistakes.push("signature.header", "is missing: name the header with the signature");
-                HeaderName(Cow::Borrowed("x"))
+                HeaderName::refused()
             }
         };
-        if self
-            .separator
-            .is_some_and(|separator| !(separator == ' ' || separator.is_ascii_punctuation()))
-        {
-            mistakes.push(
-                "signature.separator",
-                "must be a space or a punctuation character, such as \",\"",
-            );
-        }
+        self.check_separator(&mut mistakes);
         if !printable(&self.prefix) {
             mistakes.push(
                 "signature.prefix",
@@ -197,14 +195,21 @@ impl SchemeBuilder {
             }
         };
         let retry_horizon = Duration::from_secs(self.retry_horizon.as_secs());
+        if retry_horizon > MAX_RETRY_HORIZON {
+            mistakes.push("retry_horizon", "must be at most 366 days, such as 259200 seconds");
+        }
         let signature = SignatureHeader {
             header,
             separator: self.separator,
             prefix: self.prefix,
             encoding: self.encoding,
         };
-        mistakes.distinct_headers(&signature, &timestamp, &id);
-        if !mistakes.0.is_empty() {
+        mistakes.distinct_headers(&signature, &timestamp, &id, &event_type);
+        let signs_itself = |part: &Part| matches!(part, Part::Header(name) if *name == signature.header);
+        if content.iter().any(|content| content.parts().iter().any(signs_itself)) {
+            mistakes.push("content", "signs the header that holds the signature: take it out");
+        }
+        if !mistakes.is_empty() {
             return Err(SchemeError::Mistakes(mistakes));
         }
         let content = content.ok_or(SchemeError::Mistakes(mistakes))?;
@@ -219,6 +224,24 @@ impl SchemeBuilder {
             tolerance,
             retry_horizon,
         })
+    }
+
+    /// An item that holds the separator would fall apart when it is read.
+    fn check_separator(&self, mistakes: &mut Mistakes) {
+        let Some(separator) = self.separator else { return };
+        let mut push = |mistake| mistakes.push("signature.separator", mistake);
+        if !(separator == ' ' || separator.is_ascii_punctuation()) {
+            push("must be a space or a punctuation character, such as \",\"");
+        }
+        if self.encoding.uses(separator) {
+            push("is a character of signature.encoding: take one that no signature holds, such as \",\"");
+        }
+        if self.prefix.contains(separator) {
+            push("stands in signature.prefix: take one that no item holds, such as \" \"");
+        }
+        if matches!(&self.timestamp, Named::Inside(element) if element.contains(separator)) {
+            push("stands in timestamp.element: take one that no item holds, such as \" \"");
+        }
     }
 
     fn timestamp_source(&self, mistakes: &mut Mistakes) -> TimestampSource {
@@ -249,7 +272,8 @@ impl SchemeBuilder {
         match &self.id {
             Named::Header(name) => IdSource::Header(mistakes.header("id.header", name)),
             Named::Inside(pointer) => {
-                if !pointer.starts_with('/') {
+                let escaped = pointer.split('~').skip(1).all(|rest| rest.starts_with(['0', '1']));
+                if !pointer.starts_with('/') || !escaped {
                     mistakes.push("id.pointer", "must be an RFC 6901 pointer, such as \"/id\"");
                 }
                 IdSource::Pointer(Cow::Owned(pointer.clone()))
@@ -297,66 +321,6 @@ impl SchemeBuilder {
     }
 }
 
-/// Why a scheme cannot be used. Holds every mistake, one a line.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum SchemeError {
-    /// Settings that contradict each other or themselves.
-    #[error("the scheme cannot be used:{0}")]
-    Mistakes(Mistakes),
-    /// A text that is not a scheme in TOML or JSON.
-    #[error("the scheme cannot be read: {0}")]
-    Syntax(String),
-}
-
-/// A list of settings and what is wrong with each.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Mistakes(Vec<(&'static str, String)>);
-
-impl Mistakes {
-    /// Each setting that is wrong, and what would work.
-    pub fn iter(&self) -> impl Iterator<Item = (&'static str, &str)> {
-        self.0.iter().map(|(setting, mistake)| (*setting, mistake.as_str()))
-    }
-
-    fn push(&mut self, setting: &'static str, mistake: impl fmt::Display) {
-        self.0.push((setting, mistake.to_string()));
-    }
-
-    fn header(&mut self, setting: &'static str, name: &str) -> HeaderName {
-        HeaderName::new(name).unwrap_or_else(|| {
-            self.push(setting, "must be the name of a header, such as \"webhook-signature\"");
-            HeaderName(Cow::Borrowed("x"))
-        })
-    }
-
-    fn distinct_headers(&mut self, signature: &SignatureHeader, timestamp: &TimestampSource, id: &IdSource) {
-        let time = if let TimestampSource::Header(name) = timestamp {
-            Some(name)
-        } else {
-            None
-        };
-        let id = if let IdSource::Header(name) = id {
-            Some(name)
-        } else {
-            None
-        };
-        if time == Some(&signature.header) {
-            self.push("timestamp.header", "is the signature's header: use timestamp.element");
-        }
-        if id.is_some() && (id == Some(&signature.header) || id == time) {
-            self.push("id.header", "is a header that holds something else already");
-        }
-    }
-}
-
-impl fmt::Display for Mistakes {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.iter()
-            .try_for_each(|(setting, mistake)| write!(f, "\n  {setting}: {mistake}"))
-    }
-}
-
 fn printable(text: &str) -> bool {
     text.len() <= 32 && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
@@ -368,7 +332,7 @@ mod tests {
     fn settings(builder: SchemeBuilder) -> Vec<&'static str> {
         match builder.build() {
             Ok(scheme) => panic!("built {scheme:?}"),
-            Err(SchemeError::Mistakes(mistakes)) => mistakes.0.iter().map(|(setting, _)| *setting).collect(),
+            Err(SchemeError::Mistakes(mistakes)) => mistakes.iter().map(|(setting, _)| setting).collect(),
             Err(SchemeError::Syntax(text)) => panic!("{text}"),
         }
     }
@@ -419,6 +383,67 @@ mod tests {
             ["id.header"]
         );
         assert!(base().content("{body}").build().is_ok());
+    }
+
+    #[test]
+    fn an_item_that_would_fall_apart_at_the_separator_is_refused() {
+        let base = || {
+            Scheme::builder("acme")
+                .signature_header("x-signature")
+                .content("{body}")
+        };
+        for (encoding, separator) in [
+            (MacEncoding::Base64, '='),
+            (MacEncoding::Base64, '+'),
+            (MacEncoding::Base64, '/'),
+            (MacEncoding::Base64Url, '-'),
+            (MacEncoding::Base64Url, '_'),
+        ] {
+            let builder = base().encoding(encoding).separator(separator);
+            assert_eq!(settings(builder), ["signature.separator"], "{separator}");
+        }
+        assert_eq!(settings(base().separator(',').prefix("v1,")), ["signature.separator"]);
+        let timed = base().content("{timestamp}{body}").prefix("v1").separator('=');
+        assert_eq!(settings(timed.timestamp_element("t=")), ["signature.separator"]);
+    }
+
+    #[test]
+    fn a_header_holds_one_thing_and_the_signature_does_not_sign_itself() {
+        let base = || Scheme::builder("acme").signature_header("x-signature");
+        let named = base()
+            .content("{timestamp}{body}")
+            .timestamp_header("x-time")
+            .id_header("x-id");
+        for taken in ["X-Signature", "x-time", "x-id"] {
+            let builder = named.clone().event_type_header(taken);
+            assert_eq!(settings(builder), ["event_type.header"], "{taken}");
+        }
+        assert_eq!(settings(base().content("{header:X-Signature}{body}")), ["content"]);
+    }
+
+    #[test]
+    fn a_retry_horizon_that_no_file_could_hold_is_refused() {
+        let base = || {
+            Scheme::builder("acme")
+                .signature_header("x-signature")
+                .content("{body}")
+        };
+        assert_eq!(settings(base().retry_horizon(Duration::MAX)), ["retry_horizon"]);
+        let longest = base().retry_horizon(MAX_RETRY_HORIZON).build().unwrap();
+        assert_eq!(Scheme::from_toml(&longest.to_toml()), Ok(longest));
+    }
+
+    #[test]
+    fn a_pointer_has_no_escape_but_the_two_of_rfc_6901() {
+        let base = || {
+            Scheme::builder("acme")
+                .signature_header("x-signature")
+                .content("{body}")
+        };
+        for pointer in ["", "id", "/~", "/~2", "/a~/b"] {
+            assert_eq!(settings(base().id_pointer(pointer)), ["id.pointer"], "{pointer}");
+        }
+        assert!(base().id_pointer("/a~0b/~1").build().is_ok());
     }
 
     #[test]

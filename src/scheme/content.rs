@@ -62,6 +62,18 @@ impl Content {
         &self.parts
     }
 
+    /// Whether `id` holds the text that ends it in the signed content.
+    ///
+    /// Then the same signed bytes could be cut in another place: whoever has a say in what a provider sends could have
+    /// `….1750000000.…` signed as a body, and hand it in as an id, a fresh time and another body. The Standard Webhooks
+    /// specification ("Signature scheme") forbids the `.` in ids for that reason.
+    pub(super) fn blurs_the_end_of(&self, id: &[u8]) -> bool {
+        self.parts.windows(2).any(|pair| match pair {
+            [Part::Id, Part::Literal(end)] => id.windows(end.len()).any(|window| window == end.as_bytes()),
+            _ => false,
+        })
+    }
+
     /// The parts before the body.
     pub(crate) fn before_body(&self) -> &[Part] {
         &self.parts[..self.body_at]
@@ -136,6 +148,15 @@ mod tests {
         for template in ["", "x", "{id}", "{body}{body}"] {
             assert_eq!(Content::parse(template), Err(ContentError::NotOneBody), "{template}");
         }
+    }
+
+    #[test]
+    fn an_id_that_holds_its_own_end_is_told() {
+        let content = Content::parse("{id}.{timestamp}.{body}").unwrap();
+        assert!(content.blurs_the_end_of(b"msg_1.1750000000.{}"));
+        assert!(content.blurs_the_end_of(b"."));
+        assert!(!content.blurs_the_end_of(b"msg_1"));
+        assert!(!Content::parse("{body}.{id}").unwrap().blurs_the_end_of(b"."));
     }
 
     #[test]

@@ -40,13 +40,15 @@
 
 mod builder;
 mod content;
+mod error;
 mod file;
 mod pointer;
 mod presets;
 mod read;
 
-pub use builder::{SchemeBuilder, SchemeError};
+pub use builder::SchemeBuilder;
 pub(crate) use content::{Content, Part};
+pub use error::SchemeError;
 pub(crate) use pointer::find as find_by_pointer;
 pub use read::HeadError;
 pub(crate) use read::HeadReading;
@@ -122,11 +124,15 @@ impl HeaderName {
         let valid = (1..=128).contains(&name.len()) && name.bytes().all(is_token);
         valid.then(|| Self(Cow::Owned(name.to_ascii_lowercase())))
     }
+
+    /// Stands in for a name that was refused, in a scheme that is never handed out.
+    fn refused() -> Self {
+        Self(Cow::Borrowed(""))
+    }
 }
 
 impl Scheme {
     /// A scheme of one's own, called `name` in logs and in dedupe keys.
-    #[must_use]
     pub fn builder(name: &str) -> SchemeBuilder {
         SchemeBuilder::new(name)
     }
@@ -158,8 +164,8 @@ impl Scheme {
     /// Whether the signature covers the delivery id: it stands in the body, or among the signed parts.
     #[must_use]
     pub fn signs_id(&self) -> bool {
-        match self.id {
-            IdSource::Header(_) => self.content.parts().contains(&Part::Id),
+        match &self.id {
+            IdSource::Header(name) => self.content.parts().contains(&Part::Id) || self.signs_header(name),
             IdSource::None => false,
             IdSource::Pointer(_) => true,
         }
@@ -176,12 +182,13 @@ impl Scheme {
     pub fn signs_event_type(&self) -> bool {
         match &self.event_type {
             EventTypeSource::Envelope => true,
-            EventTypeSource::Header(name) => self
-                .content
-                .parts()
-                .iter()
-                .any(|part| matches!(part, Part::Header(signed) if signed == name)),
+            EventTypeSource::Header(name) => self.signs_header(name),
         }
+    }
+
+    fn signs_header(&self, name: &HeaderName) -> bool {
+        let signs = |part: &Part| matches!(part, Part::Header(signed) if signed == name);
+        self.content.parts().iter().any(signs)
     }
 
     pub(crate) fn signature(&self) -> &SignatureHeader {

@@ -27,7 +27,8 @@ pub enum HeadError {
     HeaderTooLong,
     /// The event type is not 1 to 256 visible ASCII characters.
     InvalidEventType,
-    /// The delivery id is not 1 to 256 visible ASCII characters.
+    /// The delivery id is not 1 to 256 visible ASCII characters, or it is signed and holds the text that ends it in
+    /// the signed content, such as the `.` of Standard Webhooks.
     InvalidId,
     /// The time is not 1 to 12 ASCII digits: a sign, a space, milliseconds, anything else.
     InvalidTimestamp,
@@ -81,6 +82,9 @@ impl Scheme {
             .map(DeliveryId::from_bytes)
             .transpose()
             .map_err(|_| HeadError::InvalidId)?;
+        if raw_id.is_some_and(|raw_id| self.content.blurs_the_end_of(raw_id)) {
+            return Err(HeadError::InvalidId);
+        }
         let event_type = match &self.event_type {
             EventTypeSource::Envelope => None,
             EventTypeSource::Header(name) => {

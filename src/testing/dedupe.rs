@@ -16,15 +16,15 @@
 //!
 //! Every case panics where the store breaks the promise that its name makes.
 
+mod case;
+
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::join_all;
-
-use crate::dedupe::{Claim, ClaimKey, ClaimToken, Claimed, DedupeStore, Fingerprint, Settled};
+use self::case::{A, ANSWERS, B, Case, LEASE, ROUNDS, TICK, not, unique};
+use crate::dedupe::{Claim, ClaimKey, Claimed, DedupeStore, Fingerprint, Settled};
 use crate::ids::{DeliveryId, Source};
-use crate::time::{Clock, SystemClock, Timestamp};
 
 /// Makes a test of every case of the suite; see [`testing::dedupe`](crate::testing::dedupe).
 #[macro_export]
@@ -351,103 +351,3 @@ pub async fn a_future_that_was_never_polled_has_done_nothing<S: DedupeStore>(sto
     case.expect_in_flight(case.start, case.start.saturating_add(LEASE))
         .await;
 }
-
-/// A store and a key that nobody has used before.
-struct Case<S> {
-    store: Arc<S>,
-    key: ClaimKey,
-    start: Timestamp,
-}
-
-impl<S: DedupeStore> Case<S> {
-    fn new(store: Arc<S>) -> Self {
-        let source = Source::new(&unique()).expect("a source");
-        let id = DeliveryId::new("msg_1").expect("an id");
-        Self::of(store, ClaimKey::for_id(&source, None, &id))
-    }
-
-    fn of(store: Arc<S>, key: ClaimKey) -> Self {
-        Self {
-            store,
-            key,
-            start: SystemClock.now(),
-        }
-    }
-
-    async fn claim(&self, body: &[u8], now: Timestamp) -> Claimed {
-        let claimed = self.store.claim(&self.key, Fingerprint::of(body), LEASE, now).await;
-        claimed.expect(ANSWERS)
-    }
-
-    async fn new_claim(&self, body: &[u8], now: Timestamp) -> ClaimToken {
-        match self.claim(body, now).await {
-            Claimed::New(token) => token,
-            other => not("new", &other),
-        }
-    }
-
-    async fn expect_in_flight(&self, now: Timestamp, end: Timestamp) {
-        match self.claim(A, now).await {
-            Claimed::InFlight { until } => assert_eq!(until, end, "the end of the lease"),
-            other => not("in flight", &other),
-        }
-    }
-
-    async fn expect_done(&self, body: &[u8], now: Timestamp) {
-        match self.claim(body, now).await {
-            Claimed::Done => {}
-            other => not("done", &other),
-        }
-    }
-
-    async fn expect_conflict(&self, body: &[u8], now: Timestamp) {
-        match self.claim(body, now).await {
-            Claimed::Conflict => {}
-            other => not("a conflict", &other),
-        }
-    }
-
-    async fn complete(&self, token: &ClaimToken, now: Timestamp) -> Settled {
-        self.store.complete(token, now).await.expect(ANSWERS)
-    }
-
-    async fn release(&self, token: &ClaimToken, now: Timestamp) -> Settled {
-        self.store.release(token, now).await.expect(ANSWERS)
-    }
-
-    /// How many of 64 claims in as many tasks are new.
-    async fn claims_at_once(&self, now: Timestamp) -> usize {
-        let tasks = (0..64).map(|_| {
-            let (store, key) = (Arc::clone(&self.store), self.key);
-            tokio::spawn(async move { store.claim(&key, Fingerprint::of(A), LEASE, now).await })
-        });
-        let claims = join_all(tasks.collect::<Vec<_>>()).await;
-        let claims = claims.into_iter().map(|claim| claim.expect("no claim panics"));
-        claims
-            .filter(|claim| match claim {
-                Ok(claimed) => matches!(claimed, Claimed::New(_)),
-                Err(error) => unreachable!("{ANSWERS}: {error}"),
-            })
-            .count()
-    }
-}
-
-#[track_caller]
-#[allow(clippy::panic, reason = "a failed case is a failed test")]
-fn not(expected: &str, found: &Claimed) -> ! {
-    panic!("expected {expected}, found {found:?}")
-}
-
-/// A name that no earlier run has used, so that a store which outlives the run can be tested again.
-fn unique() -> String {
-    let mut nonce = [0; 16];
-    getrandom::fill(&mut nonce).expect("the system has randomness");
-    format!("conformance-{:032x}", u128::from_le_bytes(nonce))
-}
-
-const A: &[u8] = br#"{"event":"screening.completed"}"#;
-const B: &[u8] = br#"{"event":"screening.completed","data":null}"#;
-const ANSWERS: &str = "the store answers";
-const LEASE: Duration = Duration::from_secs(30);
-const ROUNDS: usize = 8;
-const TICK: Duration = Duration::from_millis(1);

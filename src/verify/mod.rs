@@ -80,9 +80,10 @@ impl Verifier {
         if macs.is_empty() {
             return Err(RejectionKind::NoActiveKey.into());
         }
-        // Where no signed id names the delivery, its signed content does; a pointer is followed once the body is there.
-        let named_by_content = !self.scheme.signs_id();
-        let mut digest = named_by_content.then(RunningDigest::default);
+        // Where no signed id names the delivery, its signed content does. Whether a pointer leads to an id is known
+        // once the body is there: until then the digest stands before the body.
+        let by_pointer = matches!(self.scheme.id(), IdSource::Pointer(_));
+        let mut digest = (by_pointer || !self.scheme.signs_id()).then(RunningDigest::default);
         let content = self.scheme.content();
         reading.feed(content.before_body(), head, |bytes| {
             macs.iter_mut().for_each(|mac| mac.update(bytes));
@@ -119,6 +120,7 @@ pub(crate) struct Verifying {
     keys: Arc<KeySet>,
     now: Timestamp,
     macs: SmallVec<[RunningMac; 2]>,
+    /// Of the signed content, where that may have to name the delivery.
     digest: Option<RunningDigest>,
     suffix: Vec<u8>,
     signatures: SmallVec<[crate::crypto::Tag; 2]>,
@@ -131,7 +133,9 @@ impl Verifying {
     /// Feeds the next piece of the body.
     pub(crate) fn update(&mut self, chunk: &[u8]) {
         self.macs.iter_mut().for_each(|mac| mac.update(chunk));
-        self.digest.iter_mut().for_each(|digest| digest.update(chunk));
+        if !matches!(self.scheme.id(), IdSource::Pointer(_)) {
+            self.digest.iter_mut().for_each(|digest| digest.update(chunk));
+        }
     }
 
     /// Decides. `body` is all that was fed, in one piece.
@@ -149,12 +153,17 @@ impl Verifying {
         self.scheme.check_freshness(self.timestamp, self.now)?;
         let key_id = key_id.clone();
         let (id, identity) = match (self.scheme.id(), self.digest) {
-            (_, Some(digest)) => (self.id, Identity::Content(digest.finish())),
-            (IdSource::Pointer(pointer), None) => match id_in_body(&body, pointer) {
+            (IdSource::Pointer(pointer), digest) => match id_in_body(&body, pointer) {
                 Some(id) => (Some(id), Identity::SignedId),
                 // A body without the id, as in Slack's slash commands: what is left to know it by is its content.
-                None => (None, Identity::Content(content_digest(&self.timestamp, &body))),
+                None => {
+                    let mut digest = digest.unwrap_or_default();
+                    digest.update(&body);
+                    digest.update(&suffix);
+                    (None, Identity::Content(digest.finish()))
+                }
             },
+            (_, Some(digest)) => (self.id, Identity::Content(digest.finish())),
             (_, None) => (self.id, Identity::SignedId),
         };
         let authenticated = Authenticated {
@@ -199,11 +208,48 @@ fn id_in_body(body: &[u8], pointer: &str) -> Option<DeliveryId> {
     DeliveryId::new(&find_by_pointer(body, pointer)?).ok()
 }
 
-/// Stands for the signed content of a scheme whose id stands in the body and is missing there. A digest of time and
-/// body is one of the signed content, since everything else in it is the same for every delivery.
-fn content_digest(timestamp: &Option<Timestamp>, body: &[u8]) -> [u8; 32] {
-    let mut digest = RunningDigest::default();
-    digest.update(&timestamp.map_or(0, Timestamp::as_secs).to_be_bytes());
-    digest.update(body);
-    digest.finish()
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keyring::{Keyring, Secret};
+
+    /// What the bodies under these values of the signed header are known by.
+    fn digests(scheme: &Scheme, deliveries: &[(&str, &[u8])]) -> Vec<Option<[u8; 32]>> {
+        let keyring = Keyring::single(Secret::new("secret").unwrap());
+        let signer = Signer::new(scheme.clone(), keyring.clone()).unwrap();
+        let verifier = Verifier::new(scheme.clone(), keyring).unwrap();
+        let now = Timestamp::from_secs(1_750_000_000);
+        let digest = |(kind, body): &(&str, &[u8])| {
+            let headers = signer
+                .sign(&Message::new(body, now).headers(&[("x-kind", kind)]))
+                .unwrap();
+            let verified = verifier
+                .verify(&RequestView::new(&headers, body.to_vec()), now)
+                .unwrap();
+            match verified.delivery().identity() {
+                Identity::Content(digest) => Some(digest),
+                Identity::SignedId => None,
+            }
+        };
+        deliveries.iter().map(digest).collect()
+    }
+
+    #[test]
+    fn a_delivery_without_its_id_is_known_by_all_that_is_signed() {
+        for content in ["{header:x-kind}.{body}", "{body}.{header:x-kind}"] {
+            let builder = Scheme::builder("acme").signature_header("x-signature").content(content);
+            for scheme in [builder.clone().id_pointer("/id"), builder] {
+                let scheme = scheme.build().unwrap();
+                let found = digests(&scheme, &[("a", b"{}"), ("b", b"{}"), ("a", b"[]"), ("a", b"{}")]);
+                assert!(found.iter().all(Option::is_some), "{content}");
+                assert_eq!(found[0], found[3], "{content}");
+                assert!(found[0] != found[1] && found[0] != found[2], "{content}");
+            }
+        }
+        let scheme = Scheme::builder("acme")
+            .signature_header("x-signature")
+            .content("{body}");
+        let scheme = scheme.id_pointer("/id").build().unwrap();
+        assert_eq!(digests(&scheme, &[("", br#"{"id":"evt_1"}"#)]), [None]);
+    }
 }
