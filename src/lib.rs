@@ -46,7 +46,7 @@ pub use dedupe::{
     Claim, ClaimKey, ClaimToken, Claimed, DedupeStore, Fingerprint, RetentionTooShort, Settled, StoreError,
     check_retention,
 };
-pub use store::{MemoryStore, MemoryStoreBuilder, MemoryStoreError, MemoryStoreMistake, WhenFull};
+pub use store::{Forgetful, MemoryStore, MemoryStoreBuilder, MemoryStoreError, MemoryStoreMistake, WhenFull};
 
 // Events and their handlers.
 pub use dispatch::{HandlerError, Handlers, IntoOutcome, Outcome, ResultExt};

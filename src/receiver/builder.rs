@@ -11,7 +11,7 @@ use crate::event::PayloadError;
 use crate::keyring::KeyringError;
 use crate::receiver::{Budget, Disposition, Inner, Receiver};
 use crate::scheme::Scheme;
-use crate::store::{MemoryStore, MemoryStoreError};
+use crate::store::{Forgetful, MemoryStore, MemoryStoreError};
 use crate::time::{Clock, SystemClock};
 use crate::verify::{Keys, Verifier};
 
@@ -140,6 +140,12 @@ impl<H, S> ReceiverBuilder<H, S> {
             settings,
             clock,
         }
+    }
+
+    /// Remembers no delivery: duplicates run again, as often as the sender, or whoever recorded a request of the
+    /// sender's, sends them within the tolerance. Only for routes that recognise duplicates themselves.
+    pub fn danger_without_dedupe(self) -> ReceiverBuilder<H, Forgetful> {
+        self.dedupe(Forgetful::new())
     }
 
     /// What runs. Without it, put [`Receiver::middleware`](crate::Receiver::middleware) around routes of your own.

@@ -133,8 +133,16 @@ impl<H, S: DedupeStore> Receiver<H, S> {
         self.inner.verifier.verify(request, now).map_err(Disposition::Rejected)
     }
 
-    /// Claims a delivery. What comes back as an error is a duplicate, or a store that cannot tell.
-    pub(crate) async fn claim(&self, verified: &Verified<Bytes>, now: Timestamp) -> Result<Claim<S>, Disposition> {
+    /// Claims a delivery. What comes back as an error is a duplicate, or a store that cannot tell; `None` is a store
+    /// that remembers nothing.
+    pub(crate) async fn claim(
+        &self,
+        verified: &Verified<Bytes>,
+        now: Timestamp,
+    ) -> Result<Option<Claim<S>>, Disposition> {
+        if S::DANGER_REMEMBERS_NOTHING {
+            return Ok(None);
+        }
         let delivery = verified.delivery();
         let key = claim_key(delivery);
         let fingerprint = Fingerprint::of(delivery.raw());
@@ -144,7 +152,7 @@ impl<H, S: DedupeStore> Receiver<H, S> {
             .claim(&key, fingerprint, self.inner.settings.lease(), now)
             .await
         {
-            Ok(Claimed::New(token)) => Ok(Claim::new(Arc::clone(&self.inner.store), token)),
+            Ok(Claimed::New(token)) => Ok(Some(Claim::new(Arc::clone(&self.inner.store), token))),
             Ok(Claimed::Done) => Err(Disposition::Duplicate),
             Ok(Claimed::InFlight { .. }) => Err(Disposition::InFlight),
             Ok(Claimed::Conflict) => Err(Disposition::Conflict),
@@ -156,7 +164,8 @@ impl<H, S: DedupeStore> Receiver<H, S> {
     }
 
     /// Completes the claim of what is done and releases that of what is to be tried again.
-    pub(crate) async fn settle(&self, claim: Claim<S>, disposition: &Disposition, now: Timestamp) {
+    pub(crate) async fn settle(&self, claim: Option<Claim<S>>, disposition: &Disposition, now: Timestamp) {
+        let Some(claim) = claim else { return };
         let done = disposition.answer(self.pause()).is_success();
         let settled = if done {
             claim.complete(now).await
