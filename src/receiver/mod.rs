@@ -85,25 +85,25 @@ impl<H: Handlers, S: DedupeStore> Receiver<H, S> {
     /// Decodes the event and runs its handler.
     async fn dispatch(&self, verified: Verified<Bytes>, record: &Record) -> Disposition {
         let (raw, delivery) = verified.into_parts();
-        let Opened { event_type, payload } = match open::<H::Event>(&raw, &delivery) {
+        let opened = match open::<H::Event>(&raw, &delivery) {
             Ok(opened) => opened,
             Err(disposition) => return disposition,
         };
-        record.event_type(&event_type);
+        record.event_type(&opened.event_type);
         let handlers = &self.inner.handlers;
         let limit = self.inner.settings.time_limit;
-        let wanted = handlers.wants(&event_type);
+        let wanted = handlers.wants(&opened.event_type);
         let decoded = if wanted {
-            H::Event::decode(&event_type, payload)
+            decode::<H::Event>(&opened, self.inner.settings.on_undecodable)
         } else {
             Ok(None)
         };
-        let delivery = delivery.with_event_type(event_type);
+        let delivery = delivery.with_event_type(opened.event_type);
         let ran = match decoded {
             Ok(Some(event)) => run(handlers.handle(event, &delivery), limit).await,
             Ok(None) if wanted => return Disposition::Unhandled,
             Ok(None) => run(handlers.handle_undecoded(&delivery), limit).await,
-            Err(error) => return self.inner.settings.on_undecodable.disposition(error),
+            Err(disposition) => return disposition,
         };
         match ran {
             Ran::Ended(Outcome::Handled) => Disposition::Handled,
@@ -223,12 +223,20 @@ impl<H, S> Receiver<H, S> {
     }
 }
 
-/// Reads the envelope of a verified body.
+/// Reads the envelope of a verified body as far as its type and the beginning of its payload.
 pub(crate) fn open<'a, E: WebhookEvent>(raw: &'a Bytes, delivery: &Delivery) -> Result<Opened<'a>, Disposition> {
     let known = |name: &str| crate::event::static_name(E::VARIANTS, name);
     E::ENVELOPE
         .open(raw, delivery.event_type().cloned(), known)
         .map_err(Disposition::Malformed)
+}
+
+/// Decodes the payload where it stands, and reads the envelope to its end.
+pub(crate) fn decode<E: WebhookEvent>(opened: &Opened<'_>, policy: OnUndecodable) -> Result<Option<E>, Disposition> {
+    let decoded = E::decode(&opened.event_type, opened.payload());
+    // A body that is not JSON is the sender's mistake, whatever became of its payload.
+    opened.close().map_err(Disposition::Malformed)?;
+    decoded.map_err(|error| policy.disposition(error))
 }
 
 /// The signed identity of a delivery: its id where the signature covers it, otherwise what was signed.
