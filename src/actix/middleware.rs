@@ -2,13 +2,14 @@
 
 use std::fmt;
 use std::future::{Ready, ready};
+use std::pin::pin;
 use std::rc::Rc;
-use std::time::Instant;
 
 use actix_web::HttpMessage;
 use actix_web::body::{EitherBody, MessageBody};
 use actix_web::dev::{Payload, Service, ServiceRequest, ServiceResponse, Transform};
 use futures_util::future::LocalBoxFuture;
+use tokio::time::Instant;
 
 use crate::actix::extractor::Slot;
 use crate::actix::intake::take_in;
@@ -111,9 +112,8 @@ where
         .extensions_mut()
         .insert(Slot::new(intake.verified, receiver.settings()));
     let routed = ServiceRequest::from_parts(request.clone(), Payload::from(body));
-    let ran = record
-        .in_span(run(inner.call(routed), receiver.settings().time_limit))
-        .await;
+    let deadline = receiver.settings().deadline(started);
+    let ran = record.in_span(run(pin!(inner.call(routed)), deadline)).await;
     let disposition = match &ran {
         Ran::Ended(Ok(response)) if response.status().is_success() => Disposition::Handled,
         Ran::Ended(_) => Disposition::Released,

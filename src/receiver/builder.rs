@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use crate::dedupe::{DedupeStore, RetentionTooShort, check_retention};
 use crate::dispatch::HandlerError;
 use crate::event::PayloadError;
@@ -83,6 +85,13 @@ impl OnUndecodable {
 }
 
 impl Settings {
+    /// When a handler that began at `started` is dropped; a limit too long to add is 30 years.
+    pub(crate) fn deadline(&self, started: Instant) -> Instant {
+        started
+            .checked_add(self.time_limit)
+            .unwrap_or_else(|| started + Duration::from_secs(30 * 365 * 24 * 60 * 60))
+    }
+
     /// How long a claim lasts: always longer than what runs under it.
     pub(crate) fn lease(&self) -> Duration {
         self.time_limit.saturating_add(LEASE_MARGIN)

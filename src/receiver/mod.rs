@@ -15,11 +15,12 @@ pub(crate) use builder::{Limits, Settings};
 pub(crate) use record::Record;
 
 use std::fmt;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
 
 use bytes::Bytes;
+use tokio::time::Instant;
 
 use crate::dedupe::{Claim, ClaimKey, Claimed, DedupeStore, Fingerprint};
 use crate::dispatch::{Handlers, Outcome, Ran, run};
@@ -62,48 +63,50 @@ impl<H: Handlers, S: DedupeStore> Receiver<H, S> {
     pub async fn receive(&self, request: RequestView<'_>, now: Timestamp) -> Answer {
         let record = Record::begin();
         let disposition = match self.admit().and_then(|()| self.verify(&request, now)) {
-            Ok(verified) => record.in_span(self.work(verified, now, &record)).await,
+            Ok(mut verified) => record.in_span(self.work(&mut verified, now, &record)).await,
             Err(disposition) => disposition,
         };
         record.end(&disposition, self.pause())
     }
 
     /// All that comes after verification: claim, decode, dispatch, settle.
-    pub(crate) async fn work(&self, verified: Verified<Bytes>, now: Timestamp, record: &Record) -> Disposition {
+    pub(crate) async fn work(&self, verified: &mut Verified<Bytes>, now: Timestamp, record: &Record) -> Disposition {
         record.verified(verified.delivery());
-        let claim = match self.claim(&verified, now).await {
+        let claim = match self.claim(verified, now).await {
             Ok(claim) => claim,
             Err(disposition) => return disposition,
         };
         let started = Instant::now();
-        let disposition = self.dispatch(verified, record).await;
+        let disposition = match self.decode(verified, record) {
+            Ok(event) => self.dispatch(event, verified.delivery(), started).await,
+            Err(disposition) => disposition,
+        };
         self.settle(claim, &disposition, now.saturating_add(started.elapsed()))
             .await;
         disposition
     }
 
-    /// Decodes the event and runs its handler.
-    async fn dispatch(&self, verified: Verified<Bytes>, record: &Record) -> Disposition {
-        let (raw, delivery) = verified.into_parts();
-        let opened = match open::<H::Event>(&raw, &delivery) {
-            Ok(opened) => opened,
-            Err(disposition) => return disposition,
-        };
+    /// Decodes the event; `None` where no handler wants its payload.
+    fn decode(&self, verified: &mut Verified<Bytes>, record: &Record) -> Result<Option<H::Event>, Disposition> {
+        let opened = open::<H::Event>(verified.raw(), verified.delivery())?;
         record.event_type(&opened.event_type);
-        let handlers = &self.inner.handlers;
-        let limit = self.inner.settings.time_limit;
-        let wanted = handlers.wants(&opened.event_type);
-        let decoded = if wanted {
-            decode::<H::Event>(&opened, self.inner.settings.on_undecodable)
+        let event = if self.inner.handlers.wants(&opened.event_type) {
+            let decoded = decode(&opened, self.inner.settings.on_undecodable)?;
+            Some(decoded.ok_or(Disposition::Unhandled)?)
         } else {
-            Ok(None)
+            None
         };
-        let delivery = delivery.with_event_type(opened.event_type);
-        let ran = match decoded {
-            Ok(Some(event)) => run(handlers.handle(event, &delivery), limit).await,
-            Ok(None) if wanted => return Disposition::Unhandled,
-            Ok(None) => run(handlers.handle_undecoded(&delivery), limit).await,
-            Err(disposition) => return disposition,
+        verified.set_event_type(opened.event_type);
+        Ok(event)
+    }
+
+    /// Runs the handler.
+    async fn dispatch(&self, event: Option<H::Event>, delivery: &Delivery, started: Instant) -> Disposition {
+        let handlers = &self.inner.handlers;
+        let deadline = self.inner.settings.deadline(started);
+        let ran = match event {
+            Some(event) => run(pin!(handlers.handle(event, delivery)), deadline).await,
+            None => run(pin!(handlers.handle_undecoded(delivery)), deadline).await,
         };
         match ran {
             Ran::Ended(Outcome::Handled) => Disposition::Handled,
