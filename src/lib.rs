@@ -1,5 +1,4 @@
 #![doc = include_str!("docs/crate.md")]
-
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 // What the macros write names this crate from outside, in here as elsewhere.
@@ -59,7 +58,7 @@ pub use dedupe::{
     Claim, ClaimKey, ClaimToken, Claimed, DedupeStore, Fingerprint, RetentionTooShort, Settled, StoreError,
     check_retention,
 };
-pub use store::{MemoryStore, MemoryStoreBuilder, MemoryStoreError, MemoryStoreMistake, WhenFull};
+pub use store::{Forgetful, MemoryStore, MemoryStoreBuilder, MemoryStoreError, MemoryStoreMistake, WhenFull};
 
 // Events and their handlers.
 #[cfg(feature = "macros")]

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use serde::Deserialize;
 
 use crate::{
-    Delivery, EventType, HandlerError, Handlers, Outcome, PayloadError, RawPayload, ResultExt, Unknown, Variant,
+    Delivery, Envelope, EventType, HandlerError, Handlers, Outcome, PayloadError, ResultExt, Unknown, Variant,
     VariantKind, WebhookEvent, handlers,
 };
 
@@ -60,8 +60,15 @@ enum Flat {
 }
 
 fn decode<E: WebhookEvent>(event_type: &str, json: &'static str) -> Result<Option<E>, PayloadError> {
-    let body = Bytes::from_static(json.as_bytes());
-    E::decode(&EventType::new(event_type).unwrap(), RawPayload::new(json, &body))
+    let envelope = Envelope {
+        tag: None,
+        content: Some("data"),
+    };
+    let body = Bytes::from(format!(r#"{{"data":{json}}}"#));
+    let opened = envelope
+        .open(&body, Some(EventType::new(event_type).unwrap()), |_| None)
+        .unwrap();
+    E::decode(&opened.event_type, opened.payload())
 }
 
 /// What a receiver does with an event: decode it if a handler wants it, and hand it on.

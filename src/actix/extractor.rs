@@ -12,7 +12,7 @@ use bytes::Bytes;
 
 use crate::actix::respond::plain;
 use crate::event::WebhookEvent;
-use crate::receiver::{Answer, Disposition, OnUndecodable, Settings, open};
+use crate::receiver::{self, Answer, Disposition, OnUndecodable, Settings, open};
 use crate::verify::Verified;
 
 /// What the middleware leaves in the request for the extractor.
@@ -108,11 +108,8 @@ fn extract<T>(
 fn decode<E: WebhookEvent>(slot: &Slot) -> Result<Verified<E>, Disposition> {
     let raw = slot.verified.raw();
     let opened = open::<E>(raw, slot.verified.delivery())?;
-    match E::decode(&opened.event_type, opened.payload) {
-        Ok(Some(event)) => Ok(slot.verified.clone().decoded(opened.event_type, event)),
-        Ok(None) => Err(Disposition::Unhandled),
-        Err(error) => Err(slot.on_undecodable.disposition(error)),
-    }
+    let event = receiver::decode::<E>(&opened, slot.on_undecodable)?.ok_or(Disposition::Unhandled)?;
+    Ok(slot.verified.clone().decoded(opened.event_type, event))
 }
 
 /// Why a route did not get its event. As a response it is what the status table says.

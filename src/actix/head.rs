@@ -10,10 +10,13 @@ pub(super) struct Fields<'a>(pub(super) &'a HeaderMap);
 impl Headers for Fields<'_> {
     fn line(&self, name: &str) -> FieldLine<'_> {
         // A look-up by text would copy the name into a `HeaderName` first; heads are short.
-        let mut lines = self.0.iter().filter(|(key, _)| key.as_str() == name);
+        let Some(key) = self.0.keys().find(|key| key.as_str() == name) else {
+            return FieldLine::Absent;
+        };
+        let mut lines = self.0.get_all(key);
         match (lines.next(), lines.next()) {
             (None, _) => FieldLine::Absent,
-            (Some((_, value)), None) => FieldLine::One(value.as_bytes()),
+            (Some(value), None) => FieldLine::One(value.as_bytes()),
             (Some(_), Some(_)) => FieldLine::Several,
         }
     }

@@ -2,8 +2,9 @@
 
 use std::fmt;
 use std::future::{Ready, ready};
+use std::pin::pin;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use actix_web::HttpMessage;
 use actix_web::body::{EitherBody, MessageBody};
@@ -11,6 +12,7 @@ use actix_web::dev::{Payload, Service, ServiceRequest, ServiceResponse, Transfor
 use actix_web::error::InternalError;
 use actix_web::http::StatusCode;
 use futures_util::future::LocalBoxFuture;
+use tokio::time::Instant;
 
 use crate::actix::extractor::{Seat, Slot};
 use crate::actix::intake::take_in;
@@ -115,8 +117,9 @@ where
         .insert(Slot::new(intake.verified, receiver.settings(), &seat));
     // Nothing here may hold the request from now on: see `Seat`.
     let routed = ServiceRequest::from_parts(request, Payload::from(body));
-    let route = async { inner.call(routed).await };
-    let ran = record.in_span(run(route, receiver.settings().time_limit)).await;
+    let route = pin!(async { inner.call(routed).await });
+    let deadline = receiver.settings().deadline(started);
+    let ran = record.in_span(run(route, deadline)).await;
     let disposition = match &ran {
         Ran::Ended(Ok(response)) => judge(response.status(), &seat, receiver.pause()),
         Ran::Ended(Err(error)) => judge(error.as_response_error().status_code(), &seat, receiver.pause()),

@@ -44,9 +44,9 @@ async fn receive<H: Handlers, S: DedupeStore>(receiver: &Receiver<H, S>, request
     let record = Record::begin();
     let (request, mut payload) = request.into_parts();
     let response = match take_in(receiver, &request, &mut payload).await {
-        Ok(intake) => {
+        Ok(mut intake) => {
             let disposition = record
-                .in_span(receiver.work(intake.verified, intake.now, &record))
+                .in_span(receiver.work(&mut intake.verified, intake.now, &record))
                 .await;
             let answer = record.end(&disposition, receiver.pause());
             respond(&answer, disposition)

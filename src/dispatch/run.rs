@@ -1,9 +1,11 @@
 //! One run of a handler: within a time limit, and with its panics kept inside.
 
 use std::panic::AssertUnwindSafe;
-use std::time::Duration;
+use std::pin::Pin;
+use std::task::Poll;
 
 use futures_util::FutureExt;
+use tokio::time::Instant;
 
 /// How a run ended.
 #[derive(Debug)]
@@ -16,13 +18,24 @@ pub(crate) enum Ran<T> {
     TimedOut,
 }
 
-/// Polls `handler` to its end, its panic, or its `limit`.
-pub(crate) async fn run<T>(handler: impl Future<Output = T>, limit: Duration) -> Ran<T> {
+/// Polls `handler` to its end, its panic, or the `deadline`.
+///
+/// A handler that never waits is polled once, and no timer set up for it. It is taken by reference so that its state,
+/// which may be large, is not moved about.
+pub(crate) async fn run<T>(handler: Pin<&mut impl Future<Output = T>>, deadline: Instant) -> Ran<T> {
     // The handler's own state is dropped after a panic and never looked at again.
-    let guarded = AssertUnwindSafe(handler).catch_unwind();
-    match tokio::time::timeout(limit, guarded).await {
+    let mut guarded = AssertUnwindSafe(handler).catch_unwind();
+    let ended = match poll_now(&mut guarded).await {
+        Poll::Ready(ended) => Ok(ended),
+        Poll::Pending => tokio::time::timeout_at(deadline, guarded).await,
+    };
+    match ended {
         Ok(Ok(output)) => Ran::Ended(output),
         Ok(Err(_panic)) => Ran::Panicked,
         Err(_elapsed) => Ran::TimedOut,
     }
+}
+
+async fn poll_now<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
+    std::future::poll_fn(|cx| Poll::Ready(Pin::new(&mut *future).poll(cx))).await
 }

@@ -24,12 +24,27 @@ pub enum EnvelopeError {
 }
 
 impl EnvelopeError {
-    pub(super) fn not_json(error: &serde_json::Error) -> Self {
+    /// `error` is about `body` from `begin` on.
+    pub(super) fn not_json(body: &[u8], begin: usize, error: &serde_json::Error) -> Self {
+        let (line, column) = place(&body[..begin]);
         Self::NotJson {
-            line: error.line(),
-            column: error.column(),
+            line: line + error.line().saturating_sub(1),
+            column: error.column() + if error.line() == 1 { column } else { 0 },
         }
     }
+
+    /// What ends at `end` of `body` is not what has to stand there.
+    pub(super) fn not_json_at(body: &[u8], end: usize) -> Self {
+        let (line, column) = place(&body[..end]);
+        Self::NotJson { line, column }
+    }
+}
+
+/// The line and the column of the last byte of `text`.
+fn place(text: &[u8]) -> (usize, usize) {
+    let line = text.iter().filter(|byte| **byte == b'\n').count() + 1;
+    let column = text.iter().rev().take_while(|byte| **byte != b'\n').count();
+    (line, column)
 }
 
 /// The payload of a known event type that does not decode into that type's payload.

@@ -1,45 +1,44 @@
 //! A payload that is still JSON, and the events that stay that way.
 
+use std::cell::Cell;
 use std::fmt;
 
 use bytes::Bytes;
-use serde::de::DeserializeOwned;
+use serde::de::{self, DeserializeOwned, IgnoredAny};
 
-use crate::event::PayloadError;
+use crate::event::{EnvelopeError, PayloadError};
 use crate::ids::EventType;
 
 /// The payload of an event as it stands in the body.
 #[derive(Clone, Copy)]
-pub struct RawPayload<'a> {
-    json: &'a str,
-    body: &'a Bytes,
-}
+pub struct RawPayload<'a>(&'a Place<'a>);
 
 impl<'a> RawPayload<'a> {
-    /// `json` as the payload of `body`; they share memory where the one is a part of the other.
-    pub(crate) fn new(json: &'a str, body: &'a Bytes) -> Self {
-        Self { json, body }
+    pub(super) fn new(place: &'a Place<'a>) -> Self {
+        Self(place)
     }
 
-    /// The JSON text; `null` when the envelope has no payload.
+    /// The JSON text; `null` when the envelope has no payload, or one that is not JSON. No handler sees an event of
+    /// the latter kind.
     #[must_use]
     pub fn json(&self) -> &'a str {
-        self.json
+        self.0
+            .bytes()
+            .and_then(|json| std::str::from_utf8(json).ok())
+            .unwrap_or("null")
     }
 
     /// The body that the payload came in.
     pub(crate) fn body(&self) -> &'a Bytes {
-        self.body
+        self.0.body
     }
 
-    /// The JSON text's bytes, without a copy where it is a part of the body.
+    /// The JSON text's bytes, without a copy.
     #[must_use]
     pub fn to_bytes(&self) -> Bytes {
-        let json = self.json.as_bytes();
-        if self.body.as_ptr_range().contains(&json.as_ptr()) {
-            self.body.slice_ref(json)
-        } else {
-            Bytes::copy_from_slice(json)
+        match self.0.bytes() {
+            Some(json) if std::str::from_utf8(json).is_ok() => self.0.body.slice_ref(json),
+            _ => Bytes::from_static(b"null"),
         }
     }
 
@@ -53,11 +52,94 @@ impl<'a> RawPayload<'a> {
     }
 }
 
-/// The length only.
+/// The length of the body that it stands in.
 impl fmt::Debug for RawPayload<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RawPayload")
-            .field("len", &self.json.len())
+            .field("body_len", &self.0.body.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Where in a body the payload stands. Its end is known once somebody has read it.
+pub(super) struct Place<'a> {
+    body: &'a Bytes,
+    /// `None` when the body has no payload.
+    begin: Option<usize>,
+    end: Cell<Option<usize>>,
+}
+
+impl<'a> Place<'a> {
+    /// A payload that begins at `begin`, or behind white space there.
+    pub(super) fn from(body: &'a Bytes, begin: usize) -> Self {
+        let space = body[begin..]
+            .iter()
+            .take_while(|byte| byte.is_ascii_whitespace())
+            .count();
+        Self {
+            body,
+            begin: Some(begin + space),
+            end: Cell::new(None),
+        }
+    }
+
+    /// No payload.
+    pub(super) fn null(body: &'a Bytes) -> Self {
+        Self {
+            body,
+            begin: None,
+            end: Cell::new(None),
+        }
+    }
+
+    pub(super) fn body(&self) -> &'a Bytes {
+        self.body
+    }
+
+    pub(super) fn ends_at(&self, end: usize) {
+        self.end.set(Some(end));
+    }
+
+    /// Where the payload ends; `None` where there is none that is JSON.
+    pub(super) fn end(&self) -> Option<usize> {
+        if self.end.get().is_none() {
+            // It notes down the end.
+            let _ = self.read::<IgnoredAny>();
+        }
+        self.end.get()
+    }
+
+    /// Where the mistake is in a payload that is not JSON.
+    pub(super) fn mistake(&self) -> EnvelopeError {
+        let begin = self.begin.unwrap_or_default();
+        match serde_json::from_slice::<IgnoredAny>(&self.body[begin..]) {
+            Err(error) => EnvelopeError::not_json(self.body, begin, &error),
+            Ok(_) => EnvelopeError::not_json_at(self.body, begin),
+        }
+    }
+
+    fn bytes(&self) -> Option<&'a [u8]> {
+        Some(&self.body[self.begin?..self.end()?])
+    }
+
+    fn read<T: DeserializeOwned>(&self) -> Result<T, PayloadError> {
+        let Some(begin) = self.begin else {
+            return serde_json::from_str("null").map_err(|error| PayloadError::from(&error));
+        };
+        let mut values = serde_json::Deserializer::from_slice(&self.body[begin..]).into_iter();
+        let value = values.next().unwrap_or_else(|| Err(de::Error::custom("no value")));
+        let value = value.map_err(|error| PayloadError::from(&error))?;
+        self.ends_at(begin + values.byte_offset());
+        Ok(value)
+    }
+}
+
+/// The length only.
+impl fmt::Debug for Place<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Place")
+            .field("body_len", &self.body.len())
+            .field("begin", &self.begin)
             .finish_non_exhaustive()
     }
 }
@@ -78,7 +160,7 @@ pub trait FromPayload: Sized {
 
 impl<T: DeserializeOwned> FromPayload for T {
     fn from_payload(payload: RawPayload<'_>) -> Result<Self, PayloadError> {
-        serde_json::from_str(payload.json).map_err(|error| PayloadError::from(&error))
+        payload.0.read()
     }
 }
 

@@ -143,10 +143,21 @@ fn field<T: DeserializeOwned>(json: &[u8], name: &str) -> Option<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::Envelope;
 
-    fn decode<T: FromPayload>(payload: &'static str) -> T {
+    const ENVELOPE: Envelope = Envelope {
+        tag: Some("event"),
+        content: Some("data"),
+    };
+
+    fn decode<T: FromPayload>(payload: &str) -> T {
         let body = Bytes::from(format!(r#"{{"event":"x","data":{payload}}}"#));
-        T::from_payload(RawPayload::new(payload, &body)).unwrap()
+        ENVELOPE
+            .open(&body, None, |_| None)
+            .unwrap()
+            .payload()
+            .decode()
+            .unwrap()
     }
 
     #[test]
@@ -180,7 +191,8 @@ mod tests {
     #[test]
     fn a_field_whose_place_is_not_published_is_found_beside_the_payload_too() {
         let body = Bytes::from_static(br#"{"event":"x","data":{"flags":0},"simulated":true}"#);
-        let payload = AutoflagPayload::from_payload(RawPayload::new(r#"{"flags":0}"#, &body)).unwrap();
+        let opened = ENVELOPE.open(&body, None, |_| None).unwrap();
+        let payload: AutoflagPayload = opened.payload().decode().unwrap();
         assert_eq!(payload.simulated, Some(true));
     }
 }

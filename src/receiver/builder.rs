@@ -5,13 +5,15 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use crate::dedupe::{DedupeStore, RetentionTooShort, check_retention};
 use crate::dispatch::HandlerError;
 use crate::event::PayloadError;
 use crate::keyring::KeyringError;
 use crate::receiver::{Budget, Disposition, Inner, Receiver};
 use crate::scheme::Scheme;
-use crate::store::{MemoryStore, MemoryStoreError};
+use crate::store::{Forgetful, MemoryStore, MemoryStoreError};
 use crate::time::{Clock, SystemClock};
 use crate::verify::{Keys, Verifier};
 
@@ -83,6 +85,13 @@ impl OnUndecodable {
 }
 
 impl Settings {
+    /// When a handler that began at `started` is dropped; a limit too long to add is 30 years.
+    pub(crate) fn deadline(&self, started: Instant) -> Instant {
+        started
+            .checked_add(self.time_limit)
+            .unwrap_or_else(|| started + Duration::from_secs(30 * 365 * 24 * 60 * 60))
+    }
+
     /// How long a claim lasts: always longer than what runs under it.
     pub(crate) fn lease(&self) -> Duration {
         self.time_limit.saturating_add(LEASE_MARGIN)
@@ -140,6 +149,12 @@ impl<H, S> ReceiverBuilder<H, S> {
             settings,
             clock,
         }
+    }
+
+    /// Remembers no delivery: duplicates run again, as often as the sender, or whoever recorded a request of the
+    /// sender's, sends them within the tolerance. Only for routes that recognise duplicates themselves.
+    pub fn danger_without_dedupe(self) -> ReceiverBuilder<H, Forgetful> {
+        self.dedupe(Forgetful::new())
     }
 
     /// What runs. Without it, put [`Receiver::middleware`](crate::Receiver::middleware) around routes of your own.

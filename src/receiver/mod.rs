@@ -15,11 +15,13 @@ pub(crate) use builder::{Limits, Settings};
 pub(crate) use record::Record;
 
 use std::fmt;
+use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
 
 use bytes::Bytes;
+use tokio::time::Instant;
 
 use crate::dedupe::{Claim, ClaimKey, Claimed, DedupeStore, Fingerprint};
 use crate::dispatch::{Handlers, Outcome, Ran, run};
@@ -62,53 +64,62 @@ impl<H: Handlers, S: DedupeStore> Receiver<H, S> {
     pub async fn receive(&self, request: RequestView<'_>, now: Timestamp) -> Answer {
         let record = Record::begin();
         let disposition = match self.admit().and_then(|()| self.verify(&request, now)) {
-            Ok(verified) => record.in_span(self.work(verified, now, &record)).await,
+            Ok(mut verified) => record.in_span(self.work(&mut verified, now, &record)).await,
             Err(disposition) => disposition,
         };
         record.end(&disposition, self.pause())
     }
 
     /// All that comes after verification: claim, decode, dispatch, settle.
-    pub(crate) async fn work(&self, verified: Verified<Bytes>, now: Timestamp, record: &Record) -> Disposition {
+    pub(crate) async fn work(&self, verified: &mut Verified<Bytes>, now: Timestamp, record: &Record) -> Disposition {
         record.verified(verified.delivery());
-        let claim = match self.claim(&verified, now).await {
+        let claim = match self.claim(verified, now).await {
             Ok(claim) => claim,
             Err(disposition) => return disposition,
         };
         let started = Instant::now();
-        let disposition = self.dispatch(verified, record).await;
+        let disposition = match guarded(|| self.decode(verified, record)) {
+            Ok(Ok(event)) => self.dispatch(event, verified.delivery(), started).await,
+            Ok(Err(disposition)) | Err(disposition) => disposition,
+        };
         self.settle(claim, &disposition, now.saturating_add(started.elapsed()))
             .await;
         disposition
     }
 
-    /// Decodes the event and runs its handler.
-    async fn dispatch(&self, verified: Verified<Bytes>, record: &Record) -> Disposition {
-        let (raw, delivery) = verified.into_parts();
-        let Opened { event_type, payload } = match open::<H::Event>(&raw, &delivery) {
-            Ok(opened) => opened,
-            Err(disposition) => return disposition,
+    /// Decodes the event; `None` where no handler wants its payload.
+    fn decode(&self, verified: &mut Verified<Bytes>, record: &Record) -> Result<Option<H::Event>, Disposition> {
+        let opened = open::<H::Event>(verified.raw(), verified.delivery())?;
+        record.event_type(&opened.event_type);
+        let event = if self.inner.handlers.wants(&opened.event_type) {
+            let decoded = decode(&opened, self.inner.settings.on_undecodable)?;
+            Some(decoded.ok_or(Disposition::Unhandled)?)
+        } else {
+            None
         };
-        record.event_type(&event_type);
+        verified.set_event_type(opened.event_type);
+        Ok(event)
+    }
+
+    /// Runs the handler.
+    async fn dispatch(&self, event: Option<H::Event>, delivery: &Delivery, started: Instant) -> Disposition {
         let handlers = &self.inner.handlers;
-        // One future around all that is the user's, so that a panic of any of it is caught.
-        let work = async {
-            let decoded = handlers
-                .wants(&event_type)
-                .then(|| H::Event::decode(&event_type, payload));
-            let delivery = delivery.with_event_type(event_type);
-            match decoded.transpose()? {
-                Some(Some(event)) => Ok(handlers.handle(event, &delivery).await),
-                Some(None) => Ok(Outcome::Unhandled),
-                None => Ok(handlers.handle_undecoded(&delivery).await),
-            }
+        let deadline = self.inner.settings.deadline(started);
+        let ran = match event {
+            Some(event) => match guarded(|| handlers.handle(event, delivery)) {
+                Ok(handler) => run(pin!(handler), deadline).await,
+                Err(panicked) => return panicked,
+            },
+            None => match guarded(|| handlers.handle_undecoded(delivery)) {
+                Ok(handler) => run(pin!(handler), deadline).await,
+                Err(panicked) => return panicked,
+            },
         };
-        match run(work, self.inner.settings.time_limit).await {
-            Ran::Ended(Ok(Outcome::Handled)) => Disposition::Handled,
-            Ran::Ended(Ok(Outcome::Permanent(error))) => Disposition::Permanent(error),
-            Ran::Ended(Ok(Outcome::Retry(error))) => Disposition::Failed(error),
-            Ran::Ended(Ok(Outcome::Unhandled)) => Disposition::Unhandled,
-            Ran::Ended(Err(error)) => self.inner.settings.on_undecodable.disposition(error),
+        match ran {
+            Ran::Ended(Outcome::Handled) => Disposition::Handled,
+            Ran::Ended(Outcome::Permanent(error)) => Disposition::Permanent(error),
+            Ran::Ended(Outcome::Retry(error)) => Disposition::Failed(error),
+            Ran::Ended(Outcome::Unhandled) => Disposition::Unhandled,
             Ran::Panicked => Disposition::Panicked,
             Ran::TimedOut => Disposition::TimedOut,
         }
@@ -132,8 +143,16 @@ impl<H, S: DedupeStore> Receiver<H, S> {
         self.inner.verifier.verify(request, now).map_err(Disposition::Rejected)
     }
 
-    /// Claims a delivery. What comes back as an error is a duplicate, or a store that cannot tell.
-    pub(crate) async fn claim(&self, verified: &Verified<Bytes>, now: Timestamp) -> Result<Claim<S>, Disposition> {
+    /// Claims a delivery. What comes back as an error is a duplicate, or a store that cannot tell; `None` is a store
+    /// that remembers nothing.
+    pub(crate) async fn claim(
+        &self,
+        verified: &Verified<Bytes>,
+        now: Timestamp,
+    ) -> Result<Option<Claim<S>>, Disposition> {
+        if S::DANGER_REMEMBERS_NOTHING {
+            return Ok(None);
+        }
         let delivery = verified.delivery();
         let key = claim_key(delivery);
         let fingerprint = Fingerprint::of(delivery.raw());
@@ -143,7 +162,7 @@ impl<H, S: DedupeStore> Receiver<H, S> {
             .claim(&key, fingerprint, self.inner.settings.lease(), now)
             .await
         {
-            Ok(Claimed::New(token)) => Ok(Claim::new(Arc::clone(&self.inner.store), token)),
+            Ok(Claimed::New(token)) => Ok(Some(Claim::new(Arc::clone(&self.inner.store), token))),
             Ok(Claimed::Done) => Err(Disposition::Duplicate),
             Ok(Claimed::InFlight { .. }) => Err(Disposition::InFlight),
             Ok(Claimed::Conflict) => Err(Disposition::Conflict),
@@ -155,7 +174,8 @@ impl<H, S: DedupeStore> Receiver<H, S> {
     }
 
     /// Completes the claim of what is done and releases that of what is to be tried again.
-    pub(crate) async fn settle(&self, claim: Claim<S>, disposition: &Disposition, now: Timestamp) {
+    pub(crate) async fn settle(&self, claim: Option<Claim<S>>, disposition: &Disposition, now: Timestamp) {
+        let Some(claim) = claim else { return };
         let done = disposition.answer(self.pause()).is_success();
         let settled = if done {
             claim.complete(now).await
@@ -213,12 +233,26 @@ impl<H, S> Receiver<H, S> {
     }
 }
 
-/// Reads the envelope of a verified body.
+/// Runs code of the user's that does not wait, such as that which decodes a payload, and keeps its panics inside.
+fn guarded<T>(work: impl FnOnce() -> T) -> Result<T, Disposition> {
+    // What it worked on is the delivery, of which nothing is looked at again but to name it.
+    std::panic::catch_unwind(AssertUnwindSafe(work)).map_err(|_panic| Disposition::Panicked)
+}
+
+/// Reads the envelope of a verified body as far as its type and the beginning of its payload.
 pub(crate) fn open<'a, E: WebhookEvent>(raw: &'a Bytes, delivery: &Delivery) -> Result<Opened<'a>, Disposition> {
     let known = |name: &str| crate::event::static_name(E::VARIANTS, name);
     E::ENVELOPE
         .open(raw, delivery.event_type().cloned(), known)
         .map_err(Disposition::Malformed)
+}
+
+/// Decodes the payload where it stands, and reads the envelope to its end.
+pub(crate) fn decode<E: WebhookEvent>(opened: &Opened<'_>, policy: OnUndecodable) -> Result<Option<E>, Disposition> {
+    let decoded = E::decode(&opened.event_type, opened.payload());
+    // A body that is not JSON is the sender's mistake, whatever became of its payload.
+    opened.close().map_err(Disposition::Malformed)?;
+    decoded.map_err(|error| policy.disposition(error))
 }
 
 /// The signed identity of a delivery: its id where the signature covers it, otherwise what was signed.

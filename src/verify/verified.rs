@@ -104,14 +104,6 @@ impl Delivery {
     pub(crate) fn identity(&self) -> Identity {
         self.identity
     }
-
-    /// The same with the type that stands in the body. It adds no trust: the body is signed.
-    pub(crate) fn with_event_type(self, event_type: EventType) -> Self {
-        Self {
-            event_type: Some(event_type),
-            ..self
-        }
-    }
 }
 
 #[cfg(test)]
@@ -223,6 +215,11 @@ impl<T> Verified<T> {
     #[must_use]
     pub fn raw(&self) -> &Bytes {
         self.delivery.raw()
+    }
+
+    /// Notes down the type that stands in the body. It adds no trust: the body is signed.
+    pub(crate) fn set_event_type(&mut self, event_type: EventType) {
+        self.delivery.event_type = Some(event_type);
     }
 
     /// The same delivery with the event that its body holds: decoding adds no trust, and takes none away.
