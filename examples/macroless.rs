@@ -42,7 +42,7 @@ impl WebhookEvent for Event {
     ];
 
     fn decode(event_type: &EventType, payload: RawPayload<'_>) -> Result<Option<Self>, PayloadError> {
-        if event_type == &"screening.completed" {
+        if event_type.as_str() == "screening.completed" {
             return Ok(Some(Self::ScreeningCompleted(payload.decode()?)));
         }
         if let Some(event) = Onboarding::decode(event_type, payload)? {
@@ -60,7 +60,7 @@ impl WebhookEvent for Onboarding {
     const VARIANTS: &'static [Variant] = &[Variant::event("Created", "onboarding.created")];
 
     fn decode(event_type: &EventType, _: RawPayload<'_>) -> Result<Option<Self>, PayloadError> {
-        Ok((event_type == &"onboarding.created").then_some(Self::Created))
+        Ok((event_type.as_str() == "onboarding.created").then_some(Self::Created))
     }
 }
 
@@ -95,8 +95,14 @@ impl Handlers for Compliance {
     async fn handle(&self, event: Event, delivery: &Delivery) -> Outcome {
         match event {
             Event::ScreeningCompleted(screening) => self.cleared(screening, delivery).await.into_outcome(),
-            Event::Onboarding(event) => self.onboarding(event).await.into_outcome(),
-            event => self.rest(event).await.into_outcome(),
+            Event::Onboarding(event) => {
+                self.onboarding(event).await;
+                Outcome::Handled
+            }
+            event => {
+                self.rest(event).await;
+                Outcome::Handled
+            }
         }
     }
 }

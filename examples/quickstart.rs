@@ -7,7 +7,7 @@
 
 mod common;
 
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use common::{Failure, Headers, listen, now, now_minus, post};
@@ -66,10 +66,7 @@ impl Compliance {
             delivery.id(),
             delivery.key_id()
         );
-        self.ran
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner())
-            .push(handler);
+        self.ran.lock().unwrap_or_else(PoisonError::into_inner).push(handler);
     }
 }
 
@@ -124,11 +121,7 @@ async fn main() -> Result<(), Failure> {
     let mut table = Vec::new();
     for (what, headers, body) in deliveries {
         let (status, _) = post(addr, PATH, headers.clone(), body).await?;
-        let ran = RAN
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner())
-            .drain(..)
-            .next();
+        let ran = RAN.lock().unwrap_or_else(PoisonError::into_inner).drain(..).next();
         table.push((what, status, ran));
     }
 

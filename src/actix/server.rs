@@ -32,7 +32,6 @@ const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// countersign::actix::harden(HttpServer::new(App::new)).bind(("127.0.0.1", 8080))?.run().await
 /// # }
 /// ```
-#[must_use]
 pub fn harden<F, I, S, B>(server: HttpServer<F, I, S, B>) -> HttpServer<F, I, S, B>
 where
     F: Fn() -> I + Send + Clone + 'static,

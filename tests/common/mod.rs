@@ -22,7 +22,7 @@ use countersign::{
     WebhookEvent,
 };
 use serde::Deserialize;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 pub use raw::{Client, Post, Response};
 
@@ -169,14 +169,14 @@ impl Probe {
     /// The same on a thread without a runtime.
     pub fn wait_started(&self) {
         wait_for("a handler to start", || {
-            self.0.started.try_acquire().map(|permit| permit.forget()).ok()
+            self.0.started.try_acquire().map(SemaphorePermit::forget).ok()
         });
     }
 
     /// Waits until one more handler was dropped or has ended.
     pub fn wait_gone(&self) {
         wait_for("a handler to be gone", || {
-            self.0.dropped.try_acquire().map(|permit| permit.forget()).ok()
+            self.0.dropped.try_acquire().map(SemaphorePermit::forget).ok()
         });
     }
 
