@@ -78,16 +78,18 @@ impl Keys {
     pub(crate) fn choose(&self, head: &RequestHead<'_>, scheme: &Scheme) -> (Option<TenantId>, Arc<KeySet>) {
         match &self.0 {
             Choice::One(keyring) => (None, keyring.snapshot()),
-            Choice::ByRequest { resolver, decoy } => match resolver.resolve(head) {
-                Some(tenant) => {
-                    // Keys that cannot be prepared are none, which is the operator's mistake and answered as one.
-                    if let Err(error) = tenant.keyring.bind(scheme.secret_format()) {
-                        tracing::error!(tenant = %tenant.id, %error, "a tenant's keys cannot be used");
-                    }
-                    (Some(tenant.id), tenant.keyring.snapshot())
+            Choice::ByRequest { resolver, decoy } => {
+                // The same steps for a tenant that there is and one that there is not.
+                let (tenant, keyring) = match resolver.resolve(head) {
+                    Some(Tenant { id, keyring }) => (Some(id), keyring),
+                    None => (None, decoy.clone()),
+                };
+                // Keys that cannot be prepared are none, which is the operator's mistake and answered as one.
+                if let Err(error) = keyring.bind(scheme.secret_format()) {
+                    tracing::error!(tenant = tenant.as_ref().map(TenantId::as_str), %error, "a tenant's keys cannot be used");
                 }
-                None => (None, decoy.snapshot()),
-            },
+                (tenant, keyring.snapshot())
+            }
         }
     }
 }
