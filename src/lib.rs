@@ -1,5 +1,9 @@
 #![doc = include_str!("docs/crate.md")]
 #![cfg_attr(docsrs, feature(doc_cfg))]
+#![cfg_attr(
+    not(feature = "actix"),
+    allow(dead_code, unused_imports, reason = "what only an edge uses is idle without one")
+)]
 
 // What the macros write names this crate from outside, in here as elsewhere.
 #[cfg(feature = "macros")]
