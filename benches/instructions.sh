@@ -18,7 +18,7 @@ cp "$target/release/peers" "$out/peers-tracing-off"
 cargo build --release --quiet --features count-allocations
 cp "$target/release/peers" "$out/peers-count-allocations"
 
-TIMES=500
+TIMES=${TIMES:-500}
 
 instructions() { # BINARY STEP BYTES
     valgrind --tool=callgrind --collect-atstart=no --toggle-collect='*measured*' \
@@ -39,7 +39,8 @@ for bytes in "${@:-1024 65536}"; do
             "$out/peers-count-allocations" step "$step" "$len" $TIMES >"$out/allocations"
             sed 's/[a-z ]*//g; s/,/ | /g' "$out/allocations" | {
                 read -r allocations
-                echo "| $step | $count | $((count - mac)) | $allocations |"
+                case $step in claim | app-bare) less= ;; *) less=$((count - mac)) ;; esac
+                echo "| $step | $count | $less | $allocations |"
             }
         done
         with=$(instructions peers app-pipeline "$len")

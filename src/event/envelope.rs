@@ -395,4 +395,29 @@ mod tests {
         let opened = envelope.open(&body, None, |_| None).unwrap();
         assert!(opened.close().is_err());
     }
+
+    proptest::proptest! {
+        /// What is between the members is read by hand here: it must be neither more nor less than what serde_json
+        /// takes for an object.
+        #[test]
+        fn an_object_is_what_serde_json_takes_for_one(
+            text in r#" ?\{ ?"(event|x)" ?: ?("a"|1|-|\[\]|null)( ?[,:] ?"(event|data|y)" ?: ?("a"|[ 1]{1,3}|\{"b":2\})){0,2}[, ]?\}[ \}]?"#,
+            lost in proptest::option::of(0_usize..40),
+        ) {
+            let lost = lost.filter(|at| *at < text.len());
+            let text = lost.map_or(text.clone(), |at| format!("{}{}", &text[..at], &text[at + 1..]));
+            let body = Bytes::from(text.clone().into_bytes());
+            let object: Option<serde_json::Map<String, serde_json::Value>> = serde_json::from_slice(&body).ok();
+            let once = |name| text.matches(name).count() <= 1;
+            let read = ENVELOPE.open(&body, None, |_| None).and_then(|opened| opened.close());
+            match (object, read) {
+                (None, read) => proptest::prop_assert!(read.is_err()),
+                (Some(object), read) if once("event") && once("data") => {
+                    let named = object.get("event").is_some_and(|name| name == "a");
+                    proptest::prop_assert_eq!(read.is_ok(), named);
+                }
+                (Some(_), _) => {}
+            }
+        }
+    }
 }

@@ -22,17 +22,17 @@ fn main() -> std::io::Result<()> {
     let quick = args.iter().any(|arg| arg == "--quick");
     let number = |at: usize| args.get(at).and_then(|arg| arg.parse::<usize>().ok());
     match args.first().map(String::as_str) {
-        Some("serve") => serve::run(quick),
-        Some("verify-call") => Ok(verify_call::run(quick)),
-        Some("memory") => Ok(memory::run(quick)),
-        Some("server") => server::run(number(1).unwrap_or(0), number(2).unwrap_or(1_000_000)),
+        Some("serve") => serve::run(quick)?,
+        Some("verify-call") => verify_call::run(quick),
+        Some("memory") => memory::run(quick),
+        Some("server") => server::run(number(1).unwrap_or(0), number(2).unwrap_or(1_000_000))?,
         Some("solo") => {
             let name = args.get(1).map(String::as_str).unwrap_or_default();
-            serve::solo(name, number(2).unwrap_or(1024), number(3).unwrap_or(1_000_000))
+            serve::solo(name, number(2).unwrap_or(1024), number(3).unwrap_or(1_000_000))?;
         }
         Some("step") => {
             let step = args.get(1).map(String::as_str).unwrap_or_default();
-            Ok(steps::run(step, number(2).unwrap_or(1024), number(3).unwrap_or(1000)))
+            steps::run(step, number(2).unwrap_or(1024), number(3).unwrap_or(1000));
         }
         _ => {
             eprintln!("peers serve | verify-call | memory [--quick]");
@@ -41,4 +41,5 @@ fn main() -> std::io::Result<()> {
             std::process::exit(2)
         }
     }
+    Ok(())
 }

@@ -43,10 +43,8 @@ pub fn run(quick: bool) -> std::io::Result<()> {
 fn size(len: usize, requests: usize, rounds: usize) -> std::io::Result<()> {
     let (server, ports) = Server::start(requests * (rounds + 2))?;
     let mut sender = Sender::new(len);
-    let mut loads = ports
-        .iter()
-        .map(|port| Load::connect(*port, CONNECTIONS))
-        .collect::<std::io::Result<Vec<_>>>()?;
+    // Connected when first used: a connection that sends nothing for 5 seconds is closed by the server.
+    let mut loads: Vec<Option<Load>> = ports.iter().map(|_| None).collect();
     let mut rows: Vec<Row> = CONTENDERS.iter().map(|_| Row::default()).collect();
     for round in 0..=rounds {
         // Every contender remembers for itself, so all of them may be sent the same.
@@ -55,8 +53,12 @@ fn size(len: usize, requests: usize, rounds: usize) -> std::io::Result<()> {
         for step in 0..rows.len() {
             // Each round begins with another one, so that nobody is always first.
             let at = (step + round) % rows.len();
+            let load = match &mut loads[at] {
+                Some(load) => load,
+                none => none.insert(Load::connect(ports[at], CONNECTIONS)?),
+            };
             let before = cpu_time(server.child.id());
-            let took = loads[at].full(&requests)?;
+            let took = load.full(&requests)?;
             let used = cpu_time(server.child.id()) - before;
             if round > 0 {
                 rows[at].rates.push(requests.len() as f64 / took.as_secs_f64());
@@ -66,7 +68,7 @@ fn size(len: usize, requests: usize, rounds: usize) -> std::io::Result<()> {
     }
     let deliveries: Vec<_> = (0..requests).map(|_| sender.next()).collect();
     let requests = made(&sender, &deliveries);
-    for (row, load) in rows.iter_mut().zip(&mut loads) {
+    for (row, load) in rows.iter_mut().zip(loads.iter_mut().flatten()) {
         let rate = median(row.rates.clone()) / 2.0;
         row.latencies = load.paced(&requests, rate)?;
         row.latencies.sort();
