@@ -23,8 +23,8 @@ pub trait Handlers: Send + Sync + 'static {
     /// The events it handles.
     type Event: WebhookEvent;
 
-    /// Whether a handler takes the payload of this type of event. Where none does, the payload is not decoded and
-    /// [`handle_undecoded`](Self::handle_undecoded) runs instead.
+    /// Whether a handler takes the payload of this type of event. Where none does, the body is not read behind its
+    /// type, whatever it holds there, and [`handle_undecoded`](Self::handle_undecoded) runs instead.
     fn wants(&self, event_type: &EventType) -> bool {
         let _ = event_type;
         true
