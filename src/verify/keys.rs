@@ -80,11 +80,15 @@ impl Keys {
             Choice::One(keyring) => (None, keyring.snapshot()),
             Choice::ByRequest { resolver, decoy } => match resolver.resolve(head) {
                 Some(tenant) => {
-                    // Keys that cannot be prepared are none, which is the operator's mistake and answered as one.
-                    if let Err(error) = tenant.keyring.bind(scheme.secret_format()) {
-                        tracing::error!(tenant = %tenant.id, %error, "a tenant's keys cannot be used");
-                    }
-                    (Some(tenant.id), tenant.keyring.snapshot())
+                    let keys = match tenant.keyring.bind(scheme.secret_format()) {
+                        Ok(()) => tenant.keyring.snapshot(),
+                        // Keys that cannot be prepared are none, which is the operator's mistake and answered as one.
+                        Err(error) => {
+                            tracing::error!(tenant = %tenant.id, %error, "a tenant's keys cannot be used");
+                            Arc::new(KeySet::unusable())
+                        }
+                    };
+                    (Some(tenant.id), keys)
                 }
                 None => (None, decoy.snapshot()),
             },
