@@ -98,10 +98,13 @@ impl Content {
     ///
     /// A time before the body is the exception: with a digit more or less it is none of this age.
     fn runs_together(&self) -> bool {
-        self.parts.windows(2).any(|pair| match pair {
-            [Part::Literal(_), _] | [_, Part::Literal(_)] | [Part::Timestamp, Part::Body] => false,
-            _ => true,
-        })
+        let apart = |pair: &[Part]| {
+            matches!(
+                pair,
+                [Part::Literal(_), _] | [_, Part::Literal(_)] | [Part::Timestamp, Part::Body]
+            )
+        };
+        !self.parts.windows(2).all(apart)
     }
 
     /// The parts before the body.
