@@ -51,7 +51,8 @@ fn template(time: &Place, id: &Place) -> impl Strategy<Value = String> + use<> {
         select(vec!["{{", "}}", "{{}}", "{header:H-One}", "{header:h-two}"]).prop_map(str::to_owned),
     ];
     let parts = vec(extra, 0..5).prop_map(move |extra| [parts.clone(), extra].concat());
-    parts.prop_shuffle().prop_map(|parts| parts.concat())
+    let between = select(vec!["", ".", "|:"]);
+    (parts.prop_shuffle(), between).prop_map(|(parts, between)| parts.join(between))
 }
 
 fn encoding() -> impl Strategy<Value = MacEncoding> {
@@ -145,7 +146,7 @@ fn engine(scheme: &Scheme, key: &[u8]) -> (Signer, Verifier) {
 
 /// A message with everything that a scheme may ask for.
 fn message<'a>(body: &'a [u8], now: Timestamp, id: &'a str, headers: &'a [(&'a str, &'a str)]) -> Message<'a> {
-    Message::new(body, now).id(id).event_type("a.b").headers(headers)
+    Message::new(body, now).id(id).event_type("a_b").headers(headers)
 }
 
 proptest! {
@@ -164,7 +165,8 @@ proptest! {
         body in vec(any::<u8>(), 0..200),
         seconds in 0..=999_999_999_999_i64,
         id in "[a-z0-9_]{1,32}",
-        one in "[!-~]([ -~]{0,30}[!-~])?",
+        // Without what templates hold between their parts: such a delivery is refused.
+        one in "[!#-&(-\\-0-9;-\\[\\]-z~]{1,32}",
         flip in any::<prop::sample::Index>(),
     ) {
         let now = Timestamp::from_secs(seconds);

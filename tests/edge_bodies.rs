@@ -349,3 +349,24 @@ fn a_body_that_pauses_within_its_limits_is_served() {
         assert_eq!(client.receive().status, 200);
     });
 }
+
+#[test]
+fn a_body_without_a_deadline_may_pause() {
+    for mount in BOTH {
+        let probe = Probe::default();
+        let receiver = builder(&probe)
+            .body_deadline(Duration::MAX)
+            .min_rate(0, Duration::MAX)
+            .time_limit(Duration::MAX)
+            .build()
+            .unwrap();
+        let server = Server::start(mount, &receiver, &probe);
+        let bytes = signed("msg_1", job("ok")).to_bytes();
+        let mut client = server.client();
+        let (first, rest) = bytes.split_at(bytes.len() - 5);
+        client.send(first);
+        std::thread::sleep(Duration::from_millis(100));
+        client.send(rest);
+        assert_eq!(client.receive().status, 200, "{mount:?}");
+    }
+}

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use common::{BOTH, Mount, NOW, OTHER_SECRET, Post, Probe, SECRET, Server, Setup, StopOnDrop, builder, job, signed};
 use countersign::testing::FakeClock;
-use countersign::{Keyring, Receiver, Scheme, Tenants};
+use countersign::{Keyring, Message, Receiver, RequestView, Scheme, Signer, Tenants, Verifier};
 
 const TENANT_PATH: &str = "/hooks/{tenant}";
 
@@ -210,6 +210,46 @@ fn tenants_come_and_go_while_serving() {
 fn a_tenant_whose_secret_is_misspelt_is_503() {
     let (server, _, tenants) = tenants(Mount::Service);
     tenants.insert("acme", ring("whsec_not!base64")).unwrap();
+    let response = server.post(&to_tenant("acme", SECRET, "msg_1"));
+    assert_eq!((response.status, response.header("retry-after")), (503, Some("5")));
+}
+
+/// The signed bytes of a genuine delivery, cut in another place: a header that grows at the body's expense.
+#[test]
+fn a_signed_header_cannot_be_cut_in_another_place() {
+    for (template, kind, body, other_kind, other_body) in [
+        (
+            "{header:x-kind}.{body}",
+            "a",
+            r#"x.{"event":"job"}"#,
+            "a.x",
+            r#"{"event":"job"}"#,
+        ),
+        ("{body}.{header:x-kind}", "x.a", "{}", "a", "{}.x"),
+        ("{header:x-kind}..{body}", "a", ".{}", "a.", "{}"),
+    ] {
+        let scheme = Scheme::builder("acme")
+            .signature_header("x-signature")
+            .content(template);
+        let scheme = scheme.build().unwrap();
+        let signer = Signer::new(scheme.clone(), common::keyring()).unwrap();
+        let verifier = Verifier::new(scheme, common::keyring()).unwrap();
+        let message = Message::new(body.as_bytes(), NOW);
+        let mut headers = signer.sign(&message.headers(&[("x-kind", kind)])).unwrap();
+        let genuine = verifier.verify(&RequestView::new(&headers, body), NOW).is_ok();
+        headers[0].1 = other_kind.to_owned();
+        let other = verifier.verify(&RequestView::new(&headers, other_body), NOW).is_ok();
+        assert!(!(genuine && other), "{template}");
+    }
+}
+
+/// Bound to another way of writing secrets, the keyring's keys are not those of this scheme.
+#[test]
+fn a_tenant_whose_keyring_serves_another_scheme_is_503() {
+    let (server, _, tenants) = tenants(Mount::Service);
+    let shared = ring(SECRET);
+    Verifier::new(Scheme::github(), shared.clone()).unwrap();
+    tenants.insert("acme", shared).unwrap();
     let response = server.post(&to_tenant("acme", SECRET, "msg_1"));
     assert_eq!((response.status, response.header("retry-after")), (503, Some("5")));
 }

@@ -71,7 +71,7 @@ fn gates() -> Vec<Gate> {
         .timestamp_element("t=")
         .id_pointer("/data/id")
         .event_type_header("x-acme-event")
-        .content("{header:x-acme-event}:{timestamp}:{body}:{header:x-acme-url}")
+        .content("{header:x-acme-event}:{timestamp}:{body} {header:x-acme-url}")
         .build()
         .unwrap();
     let schemes = Scheme::presets().into_iter().chain([kycgenie::scheme(), own]);

@@ -50,6 +50,9 @@ pub(super) async fn read(
     }
 }
 
+/// What stands for longer waits, which an [`Instant`] need not be able to tell.
+const LONGEST_WAIT: Duration = Duration::from_hours(24 * 365);
+
 /// When the next piece of a body must be there.
 struct Pace {
     started: Instant,
@@ -76,7 +79,7 @@ impl Pace {
                 .grace
                 .saturating_add(Duration::from_secs_f64(received as f64 / rate as f64)),
         };
-        self.started + self.deadline.min(earned)
+        self.started + self.deadline.min(earned).min(LONGEST_WAIT)
     }
 }
 

@@ -19,6 +19,10 @@
 //! actix-web times the head of the first request of a connection only. A client that keeps a connection alive and then
 //! stalls in the middle of its second head holds the connection for as long as it likes. [`harden`] sets a server up so
 //! that this cannot happen.
+//!
+//! After a refusal before the end of a body, the connection is closed instead of reading on. What brings that about is
+//! in the body of the answer: a middleware of the program's own that puts another body in its place, such as a page for
+//! errors, lets the client go on sending for as long as it likes.
 
 mod body;
 mod extractor;

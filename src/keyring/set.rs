@@ -13,7 +13,7 @@ use crate::time::Timestamp;
 /// The most keys that are tried on one request. A rotation needs two.
 pub(super) const MAX_KEYS: usize = 16;
 
-/// The keys that serve, the primary first. Never empty.
+/// The keys that serve, the primary first. Never empty in a ring.
 pub(crate) struct KeySet {
     entries: Vec<Entry>,
     decoy: bool,
@@ -64,6 +64,14 @@ impl KeySet {
         Self {
             entries: vec![Entry { info, material }],
             decoy: true,
+        }
+    }
+
+    /// What stands for keys that cannot be used with a scheme: none.
+    pub(crate) fn unusable() -> Self {
+        Self {
+            entries: Vec::new(),
+            decoy: false,
         }
     }
 

@@ -209,6 +209,7 @@ mod tests {
             (head(HeadError::NoSignature), 401, None),
             (head(HeadError::HeaderTooLong), 400, None),
             (head(HeadError::InvalidEventType), 400, None),
+            (head(HeadError::InvalidHeader), 400, None),
             (head(HeadError::InvalidId), 400, None),
             (head(HeadError::InvalidTimestamp), 400, None),
             (head(HeadError::RepeatedHeader), 400, None),

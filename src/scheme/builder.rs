@@ -106,7 +106,7 @@ impl SchemeBuilder {
         self
     }
 
-    /// An RFC 6901 pointer to the delivery id in the body, such as `/id`.
+    /// An RFC 6901 pointer to the delivery id in the body, such as `/id`: a string or a whole number.
     pub fn id_pointer(mut self, pointer: &str) -> Self {
         self.id = Named::Inside(pointer.to_owned());
         self
@@ -120,6 +120,9 @@ impl SchemeBuilder {
 
     /// What is signed: text with `{body}` and, where they are signed too, `{id}`, `{timestamp}` and `{header:NAME}`.
     /// Required.
+    ///
+    /// Text stands between the parts, so that a value cannot be mistaken for a piece of its neighbour. A delivery whose
+    /// id or header holds that very text is refused, since the same signature would fit it cut in another place.
     pub fn content(mut self, template: &str) -> Self {
         self.content = Some(template.to_owned());
         self
@@ -366,10 +369,10 @@ mod tests {
     fn what_is_signed_must_stand_somewhere_and_a_time_must_be_signed() {
         let base = || Scheme::builder("acme").signature_header("x-signature");
         assert_eq!(
-            settings(base().content("{id}{timestamp}{body}")),
+            settings(base().content("{id}.{timestamp}.{body}")),
             ["content", "content"]
         );
-        assert_eq!(settings(base().content("{id}{body}").id_pointer("/id")), ["content"]);
+        assert_eq!(settings(base().content("{id}.{body}").id_pointer("/id")), ["content"]);
         assert_eq!(
             settings(base().content("{body}").timestamp_header("x-time")),
             ["timestamp"]
@@ -418,7 +421,7 @@ mod tests {
             let builder = named.clone().event_type_header(taken);
             assert_eq!(settings(builder), ["event_type.header"], "{taken}");
         }
-        assert_eq!(settings(base().content("{header:X-Signature}{body}")), ["content"]);
+        assert_eq!(settings(base().content("{header:X-Signature}.{body}")), ["content"]);
     }
 
     #[test]

@@ -52,26 +52,59 @@ impl Content {
             parts.push(Part::Literal(literal.into()));
         }
         let mut bodies = parts.iter().enumerate().filter(|(_, part)| **part == Part::Body);
-        match (bodies.next(), bodies.next()) {
-            (Some((body_at, _)), None) => Ok(Self { body_at, parts }),
-            _ => Err(ContentError::NotOneBody),
+        let content = match (bodies.next(), bodies.next()) {
+            (Some((body_at, _)), None) => Self { body_at, parts },
+            _ => return Err(ContentError::NotOneBody),
+        };
+        if content.runs_together() {
+            return Err(ContentError::RunTogether);
         }
+        Ok(content)
     }
 
     pub(crate) fn parts(&self) -> &[Part] {
         &self.parts
     }
 
-    /// Whether `id` holds the text that ends it in the signed content.
+    /// Whether `value`, which stands for the part at `index`, holds the text that parts it from the body.
     ///
     /// Then the same signed bytes could be cut in another place: whoever has a say in what a provider sends could have
     /// `….1750000000.…` signed as a body, and hand it in as an id, a fresh time and another body. The Standard Webhooks
     /// specification ("Signature scheme") forbids the `.` in ids for that reason.
-    pub(super) fn blurs_the_end_of(&self, id: &[u8]) -> bool {
-        self.parts.windows(2).any(|pair| match pair {
-            [Part::Id, Part::Literal(end)] => id.windows(end.len()).any(|window| window == end.as_bytes()),
-            _ => false,
-        })
+    pub(super) fn blurs_the_edge_of(&self, index: usize, value: &[u8]) -> bool {
+        // Read from the outside in: what stands before the body ends at its text, what stands behind begins after it.
+        if index < self.body_at {
+            let Some(Part::Literal(end)) = self.parts.get(index + 1) else {
+                return false;
+            };
+            let end = end.as_bytes();
+            (0..value.len()).any(|at| match &value[at..] {
+                rest if rest.len() >= end.len() => rest.starts_with(end),
+                rest => end.strip_prefix(rest).is_some_and(|more| end.starts_with(more)),
+            })
+        } else {
+            let Some(Part::Literal(start)) = self.parts.get(index - 1) else {
+                return false;
+            };
+            let start = start.as_bytes();
+            (1..=value.len()).any(|at| match &value[..at] {
+                rest if rest.len() >= start.len() => rest.ends_with(start),
+                rest => start.strip_suffix(rest).is_some_and(|more| start.ends_with(more)),
+            })
+        }
+    }
+
+    /// Whether two parts stand side by side so that nobody can tell where the one ends.
+    ///
+    /// A time before the body is the exception: with a digit more or less it is none of this age.
+    fn runs_together(&self) -> bool {
+        let apart = |pair: &[Part]| {
+            matches!(
+                pair,
+                [Part::Literal(_), _] | [_, Part::Literal(_)] | [Part::Timestamp, Part::Body]
+            )
+        };
+        !self.parts.windows(2).all(apart)
     }
 
     /// The parts before the body.
@@ -108,6 +141,10 @@ pub(super) enum ContentError {
     NotOneBody,
     #[error("a `{{` is never closed; write `{{{{` for a brace that is signed as it is")]
     OpenBrace,
+    #[error(
+        "two parts run together, so that one could be mistaken for the other: put a text between, as in \"{{id}}.{{body}}\""
+    )]
+    RunTogether,
     #[error("a `}}` closes nothing; write `}}}}` for a brace that is signed as it is")]
     StrayBrace,
     #[error("`{{{0}}}` is not known: there are {{body}}, {{id}}, {{timestamp}} and {{header:NAME}}")]
@@ -151,12 +188,40 @@ mod tests {
     }
 
     #[test]
-    fn an_id_that_holds_its_own_end_is_told() {
+    fn a_value_that_holds_its_own_edge_is_told() {
         let content = Content::parse("{id}.{timestamp}.{body}").unwrap();
-        assert!(content.blurs_the_end_of(b"msg_1.1750000000.{}"));
-        assert!(content.blurs_the_end_of(b"."));
-        assert!(!content.blurs_the_end_of(b"msg_1"));
-        assert!(!Content::parse("{body}.{id}").unwrap().blurs_the_end_of(b"."));
+        assert!(content.blurs_the_edge_of(0, b"msg_1.1750000000.{}"));
+        assert!(content.blurs_the_edge_of(0, b"."));
+        assert!(!content.blurs_the_edge_of(0, b"msg_1"));
+        for (template, index, blurred, clear) in [
+            ("{header:x-kind}.{body}", 0, "a.b", "a:b"),
+            ("{body}.{id}", 2, "a.b", "a:b"),
+            // The text may begin in the value and end in itself: `a-` and `--` are `a` and `--` and `-`.
+            ("{id}--{body}", 0, "a-", "-a"),
+            ("{body}--{id}", 2, "-a", "a-"),
+            ("{id}ab{body}", 0, "xab", "xa"),
+            ("{body}aba{id}", 2, "ba", "b"),
+            ("v0:{id}:{body}", 1, ":", "v0"),
+        ] {
+            let content = Content::parse(template).unwrap();
+            assert!(content.blurs_the_edge_of(index, blurred.as_bytes()), "{template}");
+            assert!(!content.blurs_the_edge_of(index, clear.as_bytes()), "{template}");
+        }
+    }
+
+    #[test]
+    fn parts_that_run_together_are_refused() {
+        for template in [
+            "{id}{body}",
+            "{id}{timestamp}.{body}",
+            "{header:x-a}{header:x-b}.{body}",
+            "{header:x-a}{body}",
+            "{body}{id}",
+            "{body}{timestamp}",
+        ] {
+            assert_eq!(Content::parse(template), Err(ContentError::RunTogether), "{template}");
+        }
+        assert!(Content::parse("{timestamp}{body}").is_ok());
     }
 
     #[test]

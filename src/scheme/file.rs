@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 
 use crate::encoding::{MacEncoding, SecretFormat};
@@ -16,7 +17,12 @@ impl Scheme {
     /// When the text is not TOML, has a setting that does not exist, or its settings do not fit each other.
     pub fn from_toml(text: &str) -> Result<Self, SchemeError> {
         toml::from_str::<File>(text)
-            .map_err(|error| SchemeError::Syntax(error.to_string()))?
+            .map_err(|error| {
+                // Without the line that the parser would quote.
+                let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+                let line = before.matches('\n').count() + 1;
+                SchemeError::Syntax(format!("line {line}: {}", error.message()))
+            })?
             .build()
     }
 
@@ -75,7 +81,7 @@ struct File {
     id: Option<Id>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     event_type: Option<EventType>,
-    #[serde(default = "SecretFormat::text")]
+    #[serde(default = "SecretFormat::text", deserialize_with = "secret_format")]
     secret: SecretFormat,
 }
 
@@ -173,6 +179,23 @@ impl From<&Scheme> for File {
     }
 }
 
+/// A secret that was written here by mistake must not be repeated in an error, as serde would.
+fn secret_format<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<SecretFormat, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Setting {
+        Format(SecretFormat),
+        Other(IgnoredAny),
+    }
+    match Setting::deserialize(deserializer)? {
+        Setting::Format(format) => Ok(format),
+        Setting::Other(_) => Err(serde::de::Error::custom(
+            "`secret` says how secrets are written, as in { encoding = \"base64\", strip_prefix = \"whsec_\" }; a secret \
+             itself belongs into a keyring",
+        )),
+    }
+}
+
 fn hex() -> MacEncoding {
     MacEncoding::Hex
 }
@@ -201,8 +224,29 @@ mod tests {
     }
 
     #[test]
+    fn a_secret_that_was_written_into_a_scheme_is_not_repeated() {
+        let end = "\n[signature]\nheader = 'x'\n";
+        for secret in [
+            "secret = 'whsec_planted'",
+            "secret = { encoding = 'planted' }",
+            "secret = planted",
+            "secret = \"planted",
+        ] {
+            let error = Scheme::from_toml(&format!("name = 'a'\ncontent = '{{body}}'\n{secret}{end}")).unwrap_err();
+            let shown = format!("{error} {error:?}");
+            assert!(shown.contains("line 3") && !shown.contains("planted"), "{shown}");
+        }
+        let json = r#"{"name":"a","content":"{body}","signature":{"header":"x"},"secret":"whsec_planted"}"#;
+        let error = Scheme::from_json(json).unwrap_err().to_string();
+        assert!(
+            error.contains("belongs into a keyring") && !error.contains("planted"),
+            "{error}"
+        );
+    }
+
+    #[test]
     fn settings_that_do_not_fit_are_named_as_in_the_builder() {
-        let text = "name = 'a'\ncontent = '{id}{body}'\n[signature]\nheader = 'x'\n";
+        let text = "name = 'a'\ncontent = '{id}.{body}'\n[signature]\nheader = 'x'\n";
         assert!(
             Scheme::from_toml(text)
                 .unwrap_err()

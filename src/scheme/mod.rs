@@ -99,7 +99,7 @@ pub(crate) enum TimestampSource {
 pub(crate) enum IdSource {
     Header(HeaderName),
     None,
-    /// An RFC 6901 pointer to a string in the body.
+    /// An RFC 6901 pointer to a string or a whole number in the body.
     Pointer(Cow<'static, str>),
 }
 

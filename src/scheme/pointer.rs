@@ -1,13 +1,17 @@
-//! A string in the body, found by an RFC 6901 pointer.
+//! A string or a whole number in the body, found by an RFC 6901 pointer.
 
 use crate::json::member;
 
-/// The string that `pointer` finds in `body`, through members of objects only. `None` when there is none.
+/// The string that `pointer` finds in `body`, through members of objects only; a whole number as its digits. `None`
+/// when there is none.
 pub(crate) fn find(body: &[u8], pointer: &str) -> Option<String> {
     let mut here = body;
     for step in pointer.split('/').skip(1) {
         let name = step.replace("~1", "/").replace("~0", "~");
         here = member(here, &name)?.get().as_bytes();
+    }
+    if here.iter().all(u8::is_ascii_digit) {
+        return String::from_utf8(here.to_vec()).ok();
     }
     serde_json::from_slice(here).ok()
 }
@@ -22,14 +26,19 @@ mod tests {
         assert_eq!(find(body, "/id").as_deref(), Some("evt_1"));
         assert_eq!(find(body, "/a/b~1c/~0").as_deref(), Some("deep"));
         assert_eq!(find(body, "/esc").as_deref(), Some("A"));
+        assert_eq!(find(br#"{"id": 70 }"#, "/id").as_deref(), Some("70"));
     }
 
     #[test]
-    fn what_is_not_one_string_is_none() {
+    fn what_is_not_one_string_or_whole_number_is_none() {
         for body in [
             "",
             "7",
-            r#"{"id":7}"#,
+            r#"{"id":-7}"#,
+            r#"{"id":7.0}"#,
+            r#"{"id":7e2}"#,
+            r#"{"id":null}"#,
+            r#"{"id":["a"]}"#,
             r#"{"id":"a","id":"b"}"#,
             r#"{"id":"a"} x"#,
             r#"{"ID":"a"}"#,

@@ -27,8 +27,10 @@ pub enum HeadError {
     HeaderTooLong,
     /// The event type is not 1 to 256 visible ASCII characters.
     InvalidEventType,
-    /// The delivery id is not 1 to 256 visible ASCII characters, or it is signed and holds the text that ends it in
-    /// the signed content, such as the `.` of Standard Webhooks.
+    /// A header is signed and holds the text that parts it from the body in the signed content.
+    InvalidHeader,
+    /// The delivery id is not 1 to 256 visible ASCII characters, or it is signed and holds the text that parts it from
+    /// the body in the signed content, such as the `.` of Standard Webhooks.
     InvalidId,
     /// The time is not 1 to 12 ASCII digits: a sign, a space, milliseconds, anything else.
     InvalidTimestamp,
@@ -82,9 +84,6 @@ impl Scheme {
             .map(DeliveryId::from_bytes)
             .transpose()
             .map_err(|_| HeadError::InvalidId)?;
-        if raw_id.is_some_and(|raw_id| self.content.blurs_the_end_of(raw_id)) {
-            return Err(HeadError::InvalidId);
-        }
         let event_type = match &self.event_type {
             EventTypeSource::Envelope => None,
             EventTypeSource::Header(name) => {
@@ -92,12 +91,20 @@ impl Scheme {
                 Some(EventType::from_bytes(name).map_err(|_| HeadError::InvalidEventType)?)
             }
         };
-        for part in self.content.parts() {
-            if let Part::Header(name) = part {
-                required(head, name, HeadError::MissingHeader)?;
+        let raw_id = raw_id.unwrap_or_default();
+        for (index, part) in self.content.parts().iter().enumerate() {
+            let (value, blurred) = match part {
+                Part::Header(name) => (
+                    required(head, name, HeadError::MissingHeader)?,
+                    HeadError::InvalidHeader,
+                ),
+                Part::Id => (raw_id, HeadError::InvalidId),
+                Part::Body | Part::Literal(_) | Part::Timestamp => continue,
+            };
+            if self.content.blurs_the_edge_of(index, value) {
+                return Err(blurred);
             }
         }
-        let raw_id = raw_id.unwrap_or_default();
         Ok(HeadReading {
             signatures: listed.signatures,
             timestamp,

@@ -84,11 +84,13 @@ impl Keys {
                     Some(Tenant { id, keyring }) => (Some(id), keyring),
                     None => (None, decoy.clone()),
                 };
+                let keys = keyring.bind(scheme.secret_format()).map(|()| keyring.snapshot());
                 // Keys that cannot be prepared are none, which is the operator's mistake and answered as one.
-                if let Err(error) = keyring.bind(scheme.secret_format()) {
+                let keys = keys.unwrap_or_else(|error| {
                     tracing::error!(tenant = tenant.as_ref().map(TenantId::as_str), %error, "a tenant's keys cannot be used");
-                }
-                (tenant, keyring.snapshot())
+                    Arc::new(KeySet::unusable())
+                });
+                (tenant, keys)
             }
         }
     }

@@ -60,6 +60,7 @@ impl Rejection {
             RejectionKind::Head(error) => match error {
                 HeadError::HeaderTooLong => "header_too_long",
                 HeadError::InvalidEventType => "invalid_event_type",
+                HeadError::InvalidHeader => "invalid_header",
                 HeadError::InvalidId => "invalid_id",
                 HeadError::InvalidTimestamp => "invalid_timestamp",
                 HeadError::MissingHeader => "missing_header",
