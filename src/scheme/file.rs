@@ -1,7 +1,10 @@
 //! A scheme as TOML or JSON.
 
+use std::fmt;
 use std::time::Duration;
 
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{self, Deserializer, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
 use crate::encoding::{MacEncoding, SecretFormat};
@@ -16,7 +19,7 @@ impl Scheme {
     /// When the text is not TOML, has a setting that does not exist, or its settings do not fit each other.
     pub fn from_toml(text: &str) -> Result<Self, SchemeError> {
         toml::from_str::<File>(text)
-            .map_err(|error| SchemeError::Syntax(error.to_string()))?
+            .map_err(|error| SchemeError::Syntax(place(text, &error)))?
             .build()
     }
 
@@ -46,10 +49,10 @@ impl Scheme {
 }
 
 impl<'de> Deserialize<'de> for Scheme {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         File::deserialize(deserializer)?
             .build()
-            .map_err(serde::de::Error::custom)
+            .map_err(de::Error::custom)
     }
 }
 
@@ -75,7 +78,7 @@ struct File {
     id: Option<Id>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     event_type: Option<EventType>,
-    #[serde(default = "SecretFormat::text")]
+    #[serde(default = "SecretFormat::text", deserialize_with = "secret_format")]
     secret: SecretFormat,
 }
 
@@ -177,6 +180,39 @@ fn hex() -> MacEncoding {
     MacEncoding::Hex
 }
 
+/// What is wrong and where. The line is not shown, as the parser itself would: a secret may stand there by mistake.
+fn place(text: &str, error: &toml::de::Error) -> String {
+    let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+    let line = before.matches('\n').count() + 1;
+    format!("line {line}: {}", error.message())
+}
+
+/// The format of secrets. A secret itself in its place is refused without being quoted, as serde's own message would.
+fn secret_format<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SecretFormat, D::Error> {
+    struct Format;
+
+    impl<'de> Visitor<'de> for Format {
+        type Value = SecretFormat;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a table that says how secrets are written")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<SecretFormat, A::Error> {
+            SecretFormat::deserialize(MapAccessDeserializer::new(map))
+        }
+
+        fn visit_str<E: de::Error>(self, _: &str) -> Result<SecretFormat, E> {
+            Err(E::custom(
+                "`secret` says how secrets are written, such as { strip_prefix = \"whsec_\", encoding = \"base64\" }; the \
+                 secret itself belongs into the keyring",
+            ))
+        }
+    }
+
+    deserializer.deserialize_any(Format)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -198,6 +234,25 @@ mod tests {
     fn a_setting_that_does_not_exist_is_named() {
         let text = "name = 'a'\ncontent = '{body}'\ntolerence = 9\n[signature]\nheader = 'x'\n";
         assert!(Scheme::from_toml(text).unwrap_err().to_string().contains("tolerence"));
+    }
+
+    #[test]
+    fn a_secret_in_the_place_of_its_format_is_not_repeated() {
+        let shown = |error: SchemeError| format!("{error} {error:?}");
+        let toml = |line: &str| format!("name = 'a'\ncontent = '{{body}}'\n{line}\n[signature]\nheader = 'x'\n");
+        for line in [
+            "secret = 'whsec_planted'",
+            "secret = { encoding = 'text', key = 'planted' }",
+            "secrets = 'planted'",
+            "secret = ['planted']",
+            "secret = 'planted",
+        ] {
+            let shown = shown(Scheme::from_toml(&toml(line)).unwrap_err());
+            assert!(shown.contains("line 3: ") && !shown.contains("planted"), "{shown}");
+        }
+        let json = r#"{"name":"a","content":"{body}","signature":{"header":"x"},"secret":"whsec_planted"}"#;
+        let shown = shown(Scheme::from_json(json).unwrap_err());
+        assert!(shown.contains("belongs into the keyring") && !shown.contains("planted"), "{shown}");
     }
 
     #[test]
