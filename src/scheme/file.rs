@@ -50,9 +50,7 @@ impl Scheme {
 
 impl<'de> Deserialize<'de> for Scheme {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        File::deserialize(deserializer)?
-            .build()
-            .map_err(de::Error::custom)
+        File::deserialize(deserializer)?.build().map_err(de::Error::custom)
     }
 }
 
@@ -252,7 +250,10 @@ mod tests {
         }
         let json = r#"{"name":"a","content":"{body}","signature":{"header":"x"},"secret":"whsec_planted"}"#;
         let shown = shown(Scheme::from_json(json).unwrap_err());
-        assert!(shown.contains("belongs into the keyring") && !shown.contains("planted"), "{shown}");
+        assert!(
+            shown.contains("belongs into the keyring") && !shown.contains("planted"),
+            "{shown}"
+        );
     }
 
     #[test]
