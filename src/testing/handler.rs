@@ -128,7 +128,7 @@ mod tests {
         assert_eq!(delivery.event_type(), Some(&event_type));
         assert_eq!((delivery.received_at(), delivery.timestamp()), (now, Some(now)));
         assert_eq!(delivery.raw(), &b"\xff"[..]);
-        assert!(delivery.id().is_some_and(|id| id == &"msg_test"));
+        assert_eq!(delivery.id().map(AsRef::as_ref), Some("msg_test"));
         assert!(delivery.authenticated().id && delivery.authenticated().event_type);
     }
 
