@@ -223,7 +223,7 @@ impl<H, S> ReceiverBuilder<H, S> {
         self
     }
 
-    /// What becomes of a known type of event whose payload does not decode.
+    /// What becomes of a known type of event whose payload does not decode; [`OnUndecodable::Retry`] unless set.
     pub fn on_undecodable(mut self, policy: OnUndecodable) -> Self {
         self.settings.on_undecodable = policy;
         self
