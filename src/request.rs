@@ -61,11 +61,24 @@ impl PathParams for () {
     }
 }
 
+/// Pairs of name and value, as a test or another framework has them at hand.
 impl<N: AsRef<str>, V: AsRef<str>> PathParams for [(N, V)] {
     fn param(&self, name: &str) -> Option<&str> {
         self.iter()
             .find(|(key, _)| key.as_ref() == name)
             .map(|(_, value)| value.as_ref())
+    }
+}
+
+impl<N: AsRef<str>, V: AsRef<str>> PathParams for Vec<(N, V)> {
+    fn param(&self, name: &str) -> Option<&str> {
+        self.as_slice().param(name)
+    }
+}
+
+impl<N: AsRef<str>, V: AsRef<str>, const LEN: usize> PathParams for [(N, V); LEN] {
+    fn param(&self, name: &str) -> Option<&str> {
+        self.as_slice().param(name)
     }
 }
 
@@ -151,5 +164,24 @@ impl fmt::Debug for RequestView<'_> {
         f.debug_struct("RequestView")
             .field("body_len", &self.body.len())
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pairs_in_an_array_or_a_vector_are_headers_and_path_parameters() {
+        let array = [("tenant", "acme"), ("x", "1"), ("X", "2")];
+        let vec = array.to_vec();
+        let (headers, params): ([&dyn Headers; 2], [&dyn PathParams; 2]) = ([&array, &vec], [&array, &vec]);
+        for (headers, params) in headers.into_iter().zip(params) {
+            let head = RequestHead::new(headers).with_params(params);
+            assert_eq!(head.header("tenant"), FieldLine::One(b"acme"));
+            assert_eq!(head.header("x"), FieldLine::Several);
+            assert_eq!(head.header("y"), FieldLine::Absent);
+            assert_eq!((head.param("tenant"), head.param("y")), (Some("acme"), None));
+        }
     }
 }

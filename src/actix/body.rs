@@ -134,3 +134,39 @@ fn unreadable(error: &PayloadError) -> Disposition {
         _ => Disposition::Truncated,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn limits(deadline: Duration, min_rate: usize, grace: Duration) -> Limits {
+        Limits {
+            body: 1024,
+            deadline,
+            min_rate,
+            grace,
+        }
+    }
+
+    #[test]
+    fn limits_that_no_clock_reaches_are_limits_still() {
+        for limits in [
+            limits(Duration::MAX, 0, Duration::ZERO),
+            limits(Duration::MAX, 1, Duration::MAX),
+        ] {
+            let pace = Pace::start(&limits);
+            assert_eq!(pace.until(1), pace.started + NEVER);
+        }
+    }
+
+    #[test]
+    fn a_body_earns_time_by_its_bytes_and_never_more_than_the_deadline() {
+        let second = Duration::from_secs(1);
+        let pace = Pace::start(&limits(10 * second, 100, 2 * second));
+        assert_eq!(pace.until(0), pace.started + 2 * second);
+        assert_eq!(pace.until(300), pace.started + 5 * second);
+        assert_eq!(pace.until(3_000), pace.started + 10 * second);
+        let pace = Pace::start(&limits(10 * second, 0, Duration::ZERO));
+        assert_eq!(pace.until(0), pace.started + 10 * second);
+    }
+}

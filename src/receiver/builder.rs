@@ -197,6 +197,7 @@ impl<H, S> ReceiverBuilder<H, S> {
     }
 
     /// How fast a body must arrive on average, in bytes a second, once `grace` is over; 1024 after 2 s unless set.
+    /// With 0 only the deadline counts.
     pub fn min_rate(mut self, bytes_per_second: usize, grace: Duration) -> Self {
         self.settings.limits.min_rate = bytes_per_second;
         self.settings.limits.grace = grace;
@@ -210,7 +211,7 @@ impl<H, S> ReceiverBuilder<H, S> {
         self
     }
 
-    /// How long senders are asked to wait before another try, in whole seconds; 5 s unless set.
+    /// How long senders are asked to wait before another try, in whole seconds and at least one; 5 s unless set.
     pub fn retry_after(mut self, pause: Duration) -> Self {
         self.settings.retry_after = pause;
         self
@@ -222,7 +223,7 @@ impl<H, S> ReceiverBuilder<H, S> {
         self
     }
 
-    /// What becomes of a known type of event whose payload does not decode.
+    /// What becomes of a known type of event whose payload does not decode; [`OnUndecodable::Retry`] unless set.
     pub fn on_undecodable(mut self, policy: OnUndecodable) -> Self {
         self.settings.on_undecodable = policy;
         self

@@ -1,8 +1,10 @@
 //! A scheme as TOML or JSON.
 
+use std::fmt;
 use std::time::Duration;
 
-use serde::de::IgnoredAny;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{self, Deserializer, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
 use crate::encoding::{MacEncoding, SecretFormat};
@@ -17,12 +19,7 @@ impl Scheme {
     /// When the text is not TOML, has a setting that does not exist, or its settings do not fit each other.
     pub fn from_toml(text: &str) -> Result<Self, SchemeError> {
         toml::from_str::<File>(text)
-            .map_err(|error| {
-                // Without the line that the parser would quote.
-                let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
-                let line = before.matches('\n').count() + 1;
-                SchemeError::Syntax(format!("line {line}: {}", error.message()))
-            })?
+            .map_err(|error| SchemeError::Syntax(place(text, &error)))?
             .build()
     }
 
@@ -52,10 +49,8 @@ impl Scheme {
 }
 
 impl<'de> Deserialize<'de> for Scheme {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        File::deserialize(deserializer)?
-            .build()
-            .map_err(serde::de::Error::custom)
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        File::deserialize(deserializer)?.build().map_err(de::Error::custom)
     }
 }
 
@@ -179,25 +174,41 @@ impl From<&Scheme> for File {
     }
 }
 
-/// A secret that was written here by mistake must not be repeated in an error, as serde would.
-fn secret_format<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<SecretFormat, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Setting {
-        Format(SecretFormat),
-        Other(IgnoredAny),
-    }
-    match Setting::deserialize(deserializer)? {
-        Setting::Format(format) => Ok(format),
-        Setting::Other(_) => Err(serde::de::Error::custom(
-            "`secret` says how secrets are written, as in { encoding = \"base64\", strip_prefix = \"whsec_\" }; a secret \
-             itself belongs into a keyring",
-        )),
-    }
-}
-
 fn hex() -> MacEncoding {
     MacEncoding::Hex
+}
+
+/// What is wrong and where. The line is not shown, as the parser itself would: a secret may stand there by mistake.
+fn place(text: &str, error: &toml::de::Error) -> String {
+    let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+    let line = before.matches('\n').count() + 1;
+    format!("line {line}: {}", error.message())
+}
+
+/// The format of secrets. A secret itself in its place is refused without being quoted, as serde's own message would.
+fn secret_format<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SecretFormat, D::Error> {
+    struct Format;
+
+    impl<'de> Visitor<'de> for Format {
+        type Value = SecretFormat;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a table that says how secrets are written")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<SecretFormat, A::Error> {
+            SecretFormat::deserialize(MapAccessDeserializer::new(map))
+        }
+
+        fn visit_str<E: de::Error>(self, _: &str) -> Result<SecretFormat, E> {
+            Err(E::custom(
+                "`secret` says how secrets are written, such as { strip_prefix = \"whsec_\", encoding = \"base64\" }; the \
+                 secret itself belongs into the keyring",
+            ))
+        }
+    }
+
+    deserializer.deserialize_any(Format)
 }
 
 #[cfg(test)]
@@ -224,29 +235,30 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_that_was_written_into_a_scheme_is_not_repeated() {
-        let end = "\n[signature]\nheader = 'x'\n";
-        for secret in [
+    fn a_secret_in_the_place_of_its_format_is_not_repeated() {
+        let shown = |error: SchemeError| format!("{error} {error:?}");
+        let toml = |line: &str| format!("name = 'a'\ncontent = '{{body}}'\n{line}\n[signature]\nheader = 'x'\n");
+        for line in [
             "secret = 'whsec_planted'",
-            "secret = { encoding = 'planted' }",
-            "secret = planted",
-            "secret = \"planted",
+            "secret = { encoding = 'text', key = 'planted' }",
+            "secrets = 'planted'",
+            "secret = ['planted']",
+            "secret = 'planted",
         ] {
-            let error = Scheme::from_toml(&format!("name = 'a'\ncontent = '{{body}}'\n{secret}{end}")).unwrap_err();
-            let shown = format!("{error} {error:?}");
-            assert!(shown.contains("line 3") && !shown.contains("planted"), "{shown}");
+            let shown = shown(Scheme::from_toml(&toml(line)).unwrap_err());
+            assert!(shown.contains("line 3: ") && !shown.contains("planted"), "{shown}");
         }
         let json = r#"{"name":"a","content":"{body}","signature":{"header":"x"},"secret":"whsec_planted"}"#;
-        let error = Scheme::from_json(json).unwrap_err().to_string();
+        let shown = shown(Scheme::from_json(json).unwrap_err());
         assert!(
-            error.contains("belongs into a keyring") && !error.contains("planted"),
-            "{error}"
+            shown.contains("belongs into the keyring") && !shown.contains("planted"),
+            "{shown}"
         );
     }
 
     #[test]
     fn settings_that_do_not_fit_are_named_as_in_the_builder() {
-        let text = "name = 'a'\ncontent = '{id}.{body}'\n[signature]\nheader = 'x'\n";
+        let text = "name = 'a'\ncontent = '{id}{body}'\n[signature]\nheader = 'x'\n";
         assert!(
             Scheme::from_toml(text)
                 .unwrap_err()

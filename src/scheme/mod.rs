@@ -48,7 +48,7 @@ mod read;
 
 pub use builder::SchemeBuilder;
 pub(crate) use content::{Content, Part};
-pub use error::SchemeError;
+pub use error::{Mistakes, SchemeError};
 pub(crate) use pointer::find as find_by_pointer;
 pub use read::HeadError;
 pub(crate) use read::HeadReading;

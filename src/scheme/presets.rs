@@ -112,9 +112,17 @@ impl Scheme {
     }
 
     /// The scheme of Standard Webhooks for a provider of another name that follows it.
+    ///
+    /// # Panics
+    ///
+    /// When `name` is not 1 to 256 visible ASCII characters.
     #[must_use]
+    #[allow(clippy::panic, reason = "a mistake in the source code, found at its first run")]
     pub fn standard_webhooks_of(name: &'static str) -> Self {
-        preset(standard_webhooks(name))
+        match standard_webhooks(name).build() {
+            Ok(scheme) => scheme,
+            Err(_) => panic!("the provider's name {name:?} must be 1 to 256 visible ASCII characters, without spaces"),
+        }
     }
 }
 
@@ -164,5 +172,11 @@ mod tests {
             signed,
             expected.map(|(name, id, time, kind)| (name.to_owned(), id, time, kind))
         );
+    }
+
+    #[test]
+    #[should_panic(expected = "the provider's name \"my provider\" must be")]
+    fn a_name_that_does_not_do_is_told() {
+        let _ = Scheme::standard_webhooks_of("my provider");
     }
 }
