@@ -124,6 +124,11 @@ impl Source {
 }
 
 impl EventType {
+    /// The same as [`EventType::new`] without a copy: an enum that is written by hand may know any name.
+    pub(crate) fn known(name: &'static str) -> Result<Self, InvalidId> {
+        check(name.as_bytes(), Self::MAX_LEN).map(|name| Self(Cow::Borrowed(name)))
+    }
+
     /// A type name that is known at compile time; costs nothing.
     ///
     /// # Panics

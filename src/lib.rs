@@ -68,7 +68,7 @@ pub use store::{Forgetful, MemoryStore, MemoryStoreBuilder, MemoryStoreError, Me
 #[cfg(feature = "macros")]
 #[cfg_attr(docsrs, doc(cfg(feature = "macros")))]
 pub use countersign_macros::{WebhookEvent, handlers, on, otherwise};
-pub use dispatch::{HandlerError, Handlers, IntoOutcome, Outcome, ResultExt};
+pub use dispatch::{HandlerError, Handlers, Interest, IntoOutcome, Outcome, ResultExt};
 pub use event::{
     Envelope, EnvelopeError, FromPayload, PayloadError, RawPayload, Unknown, Variant, VariantKind, WebhookEvent,
 };

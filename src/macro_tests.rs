@@ -10,8 +10,8 @@ use bytes::Bytes;
 use serde::Deserialize;
 
 use crate::{
-    Delivery, Envelope, EventType, HandlerError, Handlers, Outcome, PayloadError, ResultExt, Unknown, Variant,
-    VariantKind, WebhookEvent, handlers,
+    Delivery, Envelope, EventType, HandlerError, Handlers, Interest, Outcome, PayloadError, ResultExt, Unknown,
+    Variant, VariantKind, WebhookEvent, handlers,
 };
 
 #[derive(Debug, Deserialize, PartialEq)]
@@ -75,8 +75,10 @@ fn decode<E: WebhookEvent>(event_type: &str, json: &'static str) -> Result<Optio
 async fn receive<H: Handlers>(handlers: &H, event_type: &str, json: &'static str) -> Outcome {
     let event_type = EventType::new(event_type).unwrap();
     let delivery = Delivery::for_test(Some(event_type.clone()));
-    if !handlers.wants(&event_type) {
-        return handlers.handle_undecoded(&delivery).await;
+    match handlers.interest(&event_type) {
+        Interest::Delivery => return handlers.handle_undecoded(&delivery).await,
+        Interest::Nothing => return Outcome::Unhandled,
+        Interest::Payload => {}
     }
     match decode::<H::Event>(event_type.as_str(), json).unwrap() {
         Some(event) => handlers.handle(event, &delivery).await,
@@ -261,7 +263,7 @@ async fn what_no_handler_takes_is_not_decoded() {
         ("brand.new", false),
     ] {
         assert_eq!(
-            undecoded.wants(&EventType::new(event_type).unwrap()),
+            undecoded.interest(&EventType::new(event_type).unwrap()) == Interest::Payload,
             wanted,
             "{event_type}"
         );
@@ -329,9 +331,12 @@ impl Rest {
 #[tokio::test]
 async fn otherwise_without_an_event_takes_all_the_rest_undecoded() {
     let rest = Rest::default();
-    assert!(rest.wants(&EventType::from_static("onboarding.created")));
+    assert_eq!(
+        rest.interest(&EventType::from_static("onboarding.created")),
+        Interest::Payload
+    );
     for event_type in ["test", "screening.failed", "brand.new"] {
-        assert!(!rest.wants(&EventType::new(event_type).unwrap()));
+        assert_eq!(rest.interest(&EventType::new(event_type).unwrap()), Interest::Delivery);
         receive(&rest, event_type, "not json").await;
     }
     receive(&rest, "onboarding.created", "1").await;

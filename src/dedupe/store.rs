@@ -26,6 +26,7 @@ use crate::time::Timestamp;
 /// A store that cannot answer returns an error. It never answers "new" because it does not know.
 pub trait DedupeStore: Send + Sync + 'static {
     /// Whether this store remembers nothing. A receiver then neither makes keys nor claims: every delivery is new.
+    #[doc(hidden)]
     const DANGER_REMEMBERS_NOTHING: bool = false;
 
     /// Claims `key` until `lease` from `now`.

@@ -23,19 +23,29 @@ pub trait Handlers: Send + Sync + 'static {
     /// The events it handles.
     type Event: WebhookEvent;
 
-    /// Whether a handler takes the payload of this type of event. Where none does, the body is not read behind its
-    /// type, whatever it holds there, and [`handle_undecoded`](Self::handle_undecoded) runs instead.
-    fn wants(&self, event_type: &EventType) -> bool {
+    /// What the handlers take of an event of this type. Where it is not the payload, that is not decoded.
+    fn interest(&self, event_type: &EventType) -> Interest {
         let _ = event_type;
-        true
+        Interest::Payload
     }
 
     /// Runs the handler for `event`.
     fn handle(&self, event: Self::Event, delivery: &Delivery) -> impl Future<Output = Outcome> + Send;
 
-    /// Runs the handler that takes no payload, if there is one for this type of event.
+    /// Runs the handler for an event in which the interest is [`Interest::Delivery`].
     fn handle_undecoded(&self, delivery: &Delivery) -> impl Future<Output = Outcome> + Send {
         let _ = delivery;
         std::future::ready(Outcome::Unhandled)
     }
+}
+
+/// What the handlers take of an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Interest {
+    /// What is known about the delivery, and not its payload: [`Handlers::handle_undecoded`] runs.
+    Delivery,
+    /// Nothing: it is answered as done, and its body not even read behind the type.
+    Nothing,
+    /// The decoded payload: [`Handlers::handle`] runs.
+    Payload,
 }

@@ -2,7 +2,7 @@
 //!
 //! The members of the body are read in order until the type is known and the payload found. The payload is then
 //! decoded where it stands, and what is left of the body read behind it. No byte is read twice, unless the payload
-//! stands before the type, and none behind the type of an event that nobody wants.
+//! stands before the type, and none behind the type of an event in which nobody has an interest.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -87,10 +87,10 @@ impl Envelope {
         }
         let event_type = match (header_type, name) {
             (Some(event_type), _) => event_type,
-            (None, Some(name)) => match known(&name) {
-                Some(name) => EventType::from_static(name),
-                None => EventType::new(&name).map_err(|_| EnvelopeError::InvalidType)?,
-            },
+            (None, Some(name)) => {
+                let name = known(&name).map_or_else(|| EventType::new(&name), EventType::known);
+                name.map_err(|_| EnvelopeError::InvalidType)?
+            }
             (None, None) => {
                 let tag = tag.unwrap_or("(header)");
                 return Err(EnvelopeError::MissingType { tag });
@@ -366,7 +366,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_whose_payload_nobody_wants_is_not_read_behind_its_type() {
+    fn a_body_is_not_read_behind_its_type_before_somebody_asks() {
         let body = Bytes::from_static(br#"{"event":"a","data":[1,"#);
         assert!(ENVELOPE.open(&body, None, |_| None).is_ok());
     }

@@ -1,9 +1,10 @@
 //! Events: a type name and a payload, in an envelope, as a typed enum.
 //!
 //! Decoding takes two steps. The [`Envelope`] is read as far as the type and the beginning of the payload; then only a
-//! payload that somebody wants is decoded, where it stands, and the body read to its end behind it. The body of an
-//! event that nobody wants is not read behind its type, so whether it is JSON to its end remains unknown. A type that the enum does not know is a value ([`Unknown`]), never an error. A payload
-//! of a known type that does not decode is a [`PayloadError`], which is the receiver's to answer for, not the sender's.
+//! payload that a handler takes is decoded, where it stands, and the body read to its end behind it. The body of an
+//! event in which nobody has an interest is not read behind its type. A type that the enum does not know is a value
+//! ([`Unknown`]), never an error. A payload of a known type that does not decode is a [`PayloadError`], which is the
+//! receiver's to answer for, not the sender's.
 //!
 //! Nothing here knows HTTP or signatures. `#[derive(WebhookEvent)]` writes the implementation; it can be written by
 //! hand as well (see `examples/macroless.rs`).

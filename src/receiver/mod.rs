@@ -24,7 +24,7 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use crate::dedupe::{Claim, ClaimKey, Claimed, DedupeStore, Fingerprint};
-use crate::dispatch::{Handlers, Outcome, Ran, run};
+use crate::dispatch::{Handlers, Interest, Outcome, Ran, run};
 use crate::event::{Opened, WebhookEvent};
 use crate::request::RequestView;
 use crate::scheme::Scheme;
@@ -87,15 +87,21 @@ impl<H: Handlers, S: DedupeStore> Receiver<H, S> {
         disposition
     }
 
-    /// Decodes the event; `None` where no handler wants its payload.
+    /// Decodes the event; `None` where the handler takes no payload.
     fn decode(&self, verified: &mut Verified<Bytes>, record: &Record) -> Result<Option<H::Event>, Disposition> {
         let opened = open::<H::Event>(verified.raw(), verified.delivery())?;
         record.event_type(&opened.event_type);
-        let event = if self.inner.handlers.wants(&opened.event_type) {
-            let decoded = decode(&opened, self.inner.settings.on_undecodable)?;
-            Some(decoded.ok_or(Disposition::Unhandled)?)
-        } else {
-            None
+        let event = match self.inner.handlers.interest(&opened.event_type) {
+            Interest::Payload => {
+                let decoded = decode(&opened, self.inner.settings.on_undecodable)?;
+                Some(decoded.ok_or(Disposition::Unhandled)?)
+            }
+            // Whatever a handler is run for is JSON to its end.
+            Interest::Delivery => {
+                opened.close().map_err(Disposition::Malformed)?;
+                None
+            }
+            Interest::Nothing => return Err(Disposition::Unhandled),
         };
         verified.set_event_type(opened.event_type);
         Ok(event)

@@ -258,7 +258,7 @@ mod tests {
 
     #[test]
     fn settings_that_do_not_fit_are_named_as_in_the_builder() {
-        let text = "name = 'a'\ncontent = '{id}{body}'\n[signature]\nheader = 'x'\n";
+        let text = "name = 'a'\ncontent = '{id}.{body}'\n[signature]\nheader = 'x'\n";
         assert!(
             Scheme::from_toml(text)
                 .unwrap_err()

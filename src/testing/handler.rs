@@ -12,7 +12,7 @@ use crate::time::Timestamp;
 use crate::verify::{Delivery, Message, Signer, Verifier};
 
 /// How every [`delivery`] is signed: all of it.
-const CONTENT: &str = "{id}.{timestamp}.{header:x-event-type}.{body}";
+const CONTENT: &str = "{id}\n{timestamp}\n{header:x-event-type}\n{body}";
 
 /// The payload that `json` holds, decoded as that of a delivery is.
 ///

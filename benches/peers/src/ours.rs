@@ -1,7 +1,7 @@
 //! The library as its users use it. Event and handlers are what the macros write, by hand.
 
 use countersign::{
-    Delivery, Envelope, EventType, Forgetful, Handlers, Key, KeyId, Keyring, MemoryStore, NoHandlers, Outcome,
+    Delivery, Envelope, EventType, Forgetful, Handlers, Interest, Key, KeyId, Keyring, MemoryStore, NoHandlers, Outcome,
     PayloadError, RawPayload, Receiver, Scheme, Secret, Unknown, Variant, Verifier, WebhookEvent,
 };
 
@@ -63,8 +63,8 @@ pub struct Other;
 impl Handlers for Other {
     type Event = Event;
 
-    fn wants(&self, event_type: &EventType) -> bool {
-        event_type.as_str() == "case.opened"
+    fn interest(&self, event_type: &EventType) -> Interest {
+        if event_type.as_str() == "case.opened" { Interest::Payload } else { Interest::Nothing }
     }
 
     async fn handle(&self, _: Event, _: &Delivery) -> Outcome {

@@ -122,7 +122,7 @@ fn handle(event: &Path, handlers: &[Handler], otherwise: Option<&Handler>, repea
     }
 }
 
-/// `wants` and `handle_undecoded`, where a handler takes no event.
+/// `interest` and `handle_undecoded`, where a handler takes no event.
 fn undecoded_methods(handlers: &[Handler]) -> TokenStream {
     let mut patterns = Vec::new();
     let mut arms = TokenStream::new();
@@ -140,8 +140,11 @@ fn undecoded_methods(handlers: &[Handler]) -> TokenStream {
     }
     let delivery = delivery(Span::mixed_site());
     quote! {
-        fn wants(&self, __event_type: &::countersign::EventType) -> bool {
-            !::core::matches!(__ROUTES.handler(__event_type), #(#patterns)|*)
+        fn interest(&self, __event_type: &::countersign::EventType) -> ::countersign::Interest {
+            match __ROUTES.handler(__event_type) {
+                #(#patterns)|* => ::countersign::Interest::Delivery,
+                _ => ::countersign::Interest::Payload,
+            }
         }
 
         async fn handle_undecoded(&self, #delivery: &::countersign::Delivery) -> ::countersign::Outcome {
