@@ -25,10 +25,7 @@ fn main() {
 }
 
 fn table() {
-    println!(
-        "{:<34} {:>9} {:>8} {:>8} {:>8} {:>9} {:>9}",
-        "", "keys", "claim", "+compl.", "done", "slowest", "B/key"
-    );
+    println!("{:<34} {:>9} {:>8} {:>8} {:>8} {:>9} {:>9}", "", "keys", "claim", "+compl.", "done", "slowest", "B/key");
     let this = std::env::current_exe().expect("the path of this program");
     for subject in SUBJECTS {
         for keys in [10_000, 100_000, 1_000_000] {
@@ -41,13 +38,8 @@ fn table() {
     );
 }
 
-const SUBJECTS: [&str; 5] = [
-    "MemoryStore",
-    "MemoryStore, room for 1M",
-    "moka entry().or_insert",
-    "moka insert",
-    "moka insert, time_to_live",
-];
+const SUBJECTS: [&str; 5] =
+    ["MemoryStore", "MemoryStore, room for 1M", "moka entry().or_insert", "moka insert", "moka insert, time_to_live"];
 
 fn measure(subject: &str, keys: usize) {
     match subject {
@@ -60,10 +52,7 @@ fn measure(subject: &str, keys: usize) {
 fn measure_store(subject: &str, keys: usize, capacity: usize) {
     let all: Vec<ClaimKey> = (0..keys + PROBES).map(key).collect();
     let before = resident();
-    let store = MemoryStore::builder()
-        .capacity(capacity)
-        .build()
-        .expect("sound settings");
+    let store = MemoryStore::builder().capacity(capacity).build().expect("sound settings");
     let body = Fingerprint::of(b"{}");
     let claim = |key: &ClaimKey| now(store.claim(key, body, LEASE, START)).expect("room");
     let handle = |key: &ClaimKey| match claim(key) {
@@ -88,21 +77,13 @@ fn measure_store(subject: &str, keys: usize, capacity: usize) {
     let step = (keys / (PROBES / 2)).max(1);
     let some: Vec<ClaimKey> = filled.iter().step_by(step).copied().collect();
     let done = median(&some, |key| claim(key));
-    row(
-        subject,
-        keys,
-        [claimed, handled, done],
-        slowest,
-        after.saturating_sub(before) / keys,
-    );
+    row(subject, keys, [claimed, handled, done], slowest, after.saturating_sub(before) / keys);
 }
 
 fn measure_moka(subject: &str, keys: usize) {
     let all: Vec<ClaimKey> = (0..keys + PROBES).map(key).collect();
     let before = resident();
-    let builder = Cache::builder()
-        .eviction_policy(EvictionPolicy::lru())
-        .max_capacity((2 * keys) as u64);
+    let builder = Cache::builder().eviction_policy(EvictionPolicy::lru()).max_capacity((2 * keys) as u64);
     let retention = Duration::from_hours(73);
     let builder = if subject.ends_with("time_to_live") {
         builder.time_to_live(retention)
@@ -132,13 +113,7 @@ fn measure_moka(subject: &str, keys: usize) {
     let step = (keys / (PROBES / 2)).max(1);
     let some: Vec<ClaimKey> = filled.iter().step_by(step).copied().collect();
     let found = median(&some, |key| cache.get(key));
-    row(
-        subject,
-        keys,
-        [looked, inserted, found],
-        slowest,
-        after.saturating_sub(before) / keys,
-    );
+    row(subject, keys, [looked, inserted, found], slowest, after.saturating_sub(before) / keys);
 }
 
 fn row(subject: &str, keys: usize, times: [u64; 3], slowest: Duration, bytes: usize) {

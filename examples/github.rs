@@ -38,11 +38,7 @@ impl Printer {
     #[on(Ping)]
     async fn ping(&self, ping: Ping, delivery: &Delivery) {
         // What GitHub's signature covers is the body alone: neither id nor type is proved.
-        println!(
-            "  ping {:?}; the signature covers {:?}",
-            ping.zen,
-            delivery.authenticated()
-        );
+        println!("  ping {:?}; the signature covers {:?}", ping.zen, delivery.authenticated());
     }
 
     #[otherwise]
@@ -63,16 +59,12 @@ async fn main() -> Result<(), Failure> {
     let verified = verifier.verify(&RequestView::new(&headers, BODY), Timestamp::UNIX_EPOCH)?;
     println!("GitHub's own vector is verified, with key {}", verified.key_id());
 
-    let receiver = Receiver::builder(Scheme::github(), keyring.clone())
-        .handlers(Printer)
-        .build()?;
+    let receiver = Receiver::builder(Scheme::github(), keyring.clone()).handlers(Printer).build()?;
     let (addr, server) = serve(move || receiver.at("/webhooks/github"))?;
     let signer = Signer::new(Scheme::github(), keyring)?;
     let body = r#"{"zen":"Keep it logically awesome."}"#;
     for id in ["72d3162e-cc78-11e3-81ab-4c9367dc0958", "another-id-for-the-same-body"] {
-        let message = Message::new(body.as_bytes(), Timestamp::UNIX_EPOCH)
-            .id(id)
-            .event_type("ping");
+        let message = Message::new(body.as_bytes(), Timestamp::UNIX_EPOCH).id(id).event_type("ping");
         let (status, _) = post(addr, "/webhooks/github", signer.sign(&message)?, body).await?;
         println!("delivery {id}: {status}");
     }

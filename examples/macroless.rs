@@ -31,10 +31,7 @@ enum Onboarding {
 
 /// What `#[derive(WebhookEvent)]` writes.
 impl WebhookEvent for Event {
-    const ENVELOPE: Envelope = Envelope {
-        tag: Some("event"),
-        content: Some("data"),
-    };
+    const ENVELOPE: Envelope = Envelope { tag: Some("event"), content: Some("data") };
     const VARIANTS: &'static [Variant] = &[
         Variant::event("ScreeningCompleted", "screening.completed"),
         Variant::group("Onboarding", Onboarding::VARIANTS),
@@ -53,10 +50,7 @@ impl WebhookEvent for Event {
 }
 
 impl WebhookEvent for Onboarding {
-    const ENVELOPE: Envelope = Envelope {
-        tag: None,
-        content: None,
-    };
+    const ENVELOPE: Envelope = Envelope { tag: None, content: None };
     const VARIANTS: &'static [Variant] = &[Variant::event("Created", "onboarding.created")];
 
     fn decode(event_type: &EventType, _: RawPayload<'_>) -> Result<Option<Self>, PayloadError> {
@@ -79,11 +73,7 @@ impl Compliance {
 
     async fn rest(&self, event: Event) {
         if let Event::Unknown(unknown) = event {
-            println!(
-                "  nobody knows {} yet: {} bytes",
-                unknown.event_type(),
-                unknown.payload().len()
-            );
+            println!("  nobody knows {} yet: {} bytes", unknown.event_type(), unknown.payload().len());
         }
     }
 }
@@ -110,17 +100,12 @@ impl Handlers for Compliance {
 #[actix_web::main]
 async fn main() -> Result<(), Failure> {
     let keyring = Keyring::single(Secret::new("whsec_bWFjcm9sZXNzLWV4YW1wbGUtc2VjcmV0")?);
-    let receiver = Receiver::builder(kycgenie::scheme(), keyring.clone())
-        .handlers(Compliance)
-        .build()?;
+    let receiver = Receiver::builder(kycgenie::scheme(), keyring.clone()).handlers(Compliance).build()?;
     let (addr, server) = serve(move || receiver.at("/webhooks/kycgenie"))?;
 
     let signer = Signer::new(kycgenie::scheme(), keyring)?;
     for (id, body) in [
-        (
-            "msg_1",
-            r#"{"event":"screening.completed","data":{"screening_id":"scr_1"}}"#,
-        ),
+        ("msg_1", r#"{"event":"screening.completed","data":{"screening_id":"scr_1"}}"#),
         ("msg_2", r#"{"event":"onboarding.created","data":{}}"#),
         ("msg_3", r#"{"event":"sanctions.updated","data":{"lists":3}}"#),
     ] {

@@ -32,12 +32,7 @@ impl Db {
 
 /// A 2xx completes the delivery. Anything else releases it, and the sender's retry comes here again.
 async fn hook(event: Verified<Event>, db: web::Data<Db>) -> impl Responder {
-    println!(
-        "  route: {:?} with id {:?}, key {}",
-        event.event_type(),
-        event.id(),
-        event.key_id()
-    );
+    println!("  route: {:?} with id {:?}, key {}", event.event_type(), event.id(), event.key_id());
     match db.save() {
         Ok(_) => HttpResponse::NoContent(),
         Err(error) => {
@@ -54,10 +49,7 @@ async fn main() -> Result<(), Failure> {
     let db = web::Data::new(Db::default());
 
     let (addr, server) = serve(move || {
-        web::resource(PATH)
-            .app_data(db.clone())
-            .wrap(receiver.middleware())
-            .route(web::post().to(hook))
+        web::resource(PATH).app_data(db.clone()).wrap(receiver.middleware()).route(web::post().to(hook))
     })?;
     println!("listening on http://{addr}{PATH}");
 

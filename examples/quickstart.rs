@@ -30,42 +30,27 @@ struct Compliance {
 impl Compliance {
     #[on(Screening::Completed)]
     async fn cleared(&self, screening: ScreeningPayload, delivery: &Delivery) -> Result<(), HandlerError> {
-        let entity: String = screening
-            .data()
-            .field("entity_id")
-            .ok_or("a screening without an entity")?;
+        let entity: String = screening.data().field("entity_id").ok_or("a screening without an entity")?;
         self.note(format!("cleared({entity})"), delivery);
         Ok(())
     }
 
     #[on(Onboarding)]
     async fn onboarding(&self, event: Onboarding, delivery: &Delivery) {
-        let step = if matches!(event, Onboarding::Completed(_)) {
-            "completed"
-        } else {
-            "under way"
-        };
+        let step = if matches!(event, Onboarding::Completed(_)) { "completed" } else { "under way" };
         self.note(format!("onboarding({step})"), delivery);
     }
 
     #[otherwise]
     async fn rest(&self, event: Event, delivery: &Delivery) {
-        let known = if matches!(event, Event::Unknown(_)) {
-            "unknown type"
-        } else {
-            "known type"
-        };
+        let known = if matches!(event, Event::Unknown(_)) { "unknown type" } else { "known type" };
         self.note(format!("rest({known})"), delivery);
     }
 }
 
 impl Compliance {
     fn note(&self, handler: String, delivery: &Delivery) {
-        println!(
-            "  handler {handler} runs for {:?}, signed with key {}",
-            delivery.id(),
-            delivery.key_id()
-        );
+        println!("  handler {handler} runs for {:?}, signed with key {}", delivery.id(), delivery.key_id());
         self.ran.lock().unwrap_or_else(PoisonError::into_inner).push(handler);
     }
 }
@@ -76,9 +61,7 @@ async fn main() -> Result<(), Failure> {
 
     // Who signs, with what; what runs. Deliveries are remembered in memory unless something else is set.
     let keyring = Keyring::new([Key::new(KeyId::new("2026-10")?, Secret::new(OLD_SECRET)?)])?;
-    let receiver = Receiver::builder(kycgenie::scheme(), keyring.clone())
-        .handlers(Compliance { ran: &RAN })
-        .build()?;
+    let receiver = Receiver::builder(kycgenie::scheme(), keyring.clone()).handlers(Compliance { ran: &RAN }).build()?;
 
     // The provider has rotated: the new key is the primary, the old one is good for another day.
     let new = Key::new(KeyId::new("2026-11")?, Secret::new(SECRET)?);

@@ -41,28 +41,17 @@ async fn main() -> Result<(), Failure> {
     };
     replace(&old)?;
     let keyring = Keyring::watch_every(&path, Duration::from_millis(50))?;
-    let receiver = Receiver::builder(kycgenie::scheme(), keyring.clone())
-        .handlers(Printer)
-        .build()?;
+    let receiver = Receiver::builder(kycgenie::scheme(), keyring.clone()).handlers(Printer).build()?;
     let (addr, server) = serve(move || receiver.at(PATH))?;
 
     let mut count = 0;
     for (stage, text, ids) in [
         ("before: the old key", &old, &["old"][..]),
-        (
-            "the overlap: the new key signs, the old one is still good",
-            &format!("{new}{old}"),
-            &["new", "old"],
-        ),
+        ("the overlap: the new key signs, the old one is still good", &format!("{new}{old}"), &["new", "old"]),
         ("after: the old key is gone", &new, &["new"]),
     ] {
         replace(text)?;
-        while keyring
-            .keys()
-            .iter()
-            .map(|key| key.id().to_string())
-            .ne(ids.iter().map(ToString::to_string))
-        {
+        while keyring.keys().iter().map(|key| key.id().to_string()).ne(ids.iter().map(ToString::to_string)) {
             actix_web::rt::time::sleep(Duration::from_millis(20)).await;
         }
         println!("{stage}");

@@ -27,9 +27,7 @@ impl Printer {
 async fn main() -> Result<(), Failure> {
     let tenants = Tenants::by_param("tenant");
     tenants.insert("acme", Keyring::single(Secret::new(ACME)?))?;
-    let receiver = Receiver::builder(kycgenie::scheme(), tenants.clone())
-        .handlers(Printer)
-        .build()?;
+    let receiver = Receiver::builder(kycgenie::scheme(), tenants.clone()).handlers(Printer).build()?;
     let (addr, server) = serve(move || receiver.at("/webhooks/{tenant}"))?;
 
     let body = r#"{"event":"test","data":{}}"#;

@@ -56,9 +56,7 @@ impl RunningMac {
     /// Whether any of `candidates` is the message's tag: every one is compared in full.
     pub(crate) fn matches_any(self, candidates: &[Tag]) -> Choice {
         let tag = self.tag();
-        candidates
-            .iter()
-            .fold(Choice::from(0), |found, candidate| found | tag.ct_eq(candidate))
+        candidates.iter().fold(Choice::from(0), |found, candidate| found | tag.ct_eq(candidate))
     }
 
     /// The message's tag, to sign with.
@@ -77,10 +75,7 @@ pub(crate) struct FirstMatch {
 impl FirstMatch {
     /// Nothing tried yet.
     pub(crate) fn none() -> Self {
-        Self {
-            found: Choice::from(0),
-            index: 0,
-        }
+        Self { found: Choice::from(0), index: 0 }
     }
 
     /// Folds in the result of the key at `index`, in the same time whether it matched or not.

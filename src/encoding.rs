@@ -94,28 +94,19 @@ impl SecretFormat {
     /// The text's own bytes are the key.
     #[must_use]
     pub const fn text() -> Self {
-        Self {
-            strip_prefix: None,
-            encoding: SecretEncoding::Text,
-        }
+        Self { strip_prefix: None, encoding: SecretEncoding::Text }
     }
 
     /// The text decodes to the key.
     #[must_use]
     pub const fn encoded(encoding: SecretEncoding) -> Self {
-        Self {
-            strip_prefix: None,
-            encoding,
-        }
+        Self { strip_prefix: None, encoding }
     }
 
     /// The same after `prefix` is taken off, where it stands.
     #[must_use]
     pub fn strip_prefix(self, prefix: impl Into<Cow<'static, str>>) -> Self {
-        Self {
-            strip_prefix: Some(prefix.into()),
-            ..self
-        }
+        Self { strip_prefix: Some(prefix.into()), ..self }
     }
 
     /// The key's bytes; `None` when the text does not decode.
@@ -141,22 +132,14 @@ impl SecretFormat {
 mod tests {
     use super::*;
 
-    const ALL: [MacEncoding; 4] = [
-        MacEncoding::Base64,
-        MacEncoding::Base64Url,
-        MacEncoding::Hex,
-        MacEncoding::HexUpper,
-    ];
+    const ALL: [MacEncoding; 4] =
+        [MacEncoding::Base64, MacEncoding::Base64Url, MacEncoding::Hex, MacEncoding::HexUpper];
 
     #[test]
     fn a_tag_reads_back_in_every_encoding() {
         let tag = std::array::from_fn(|at| u8::try_from(at * 7).unwrap());
         for encoding in ALL {
-            assert_eq!(
-                encoding.decode(encoding.encode(&tag).as_bytes()),
-                Some(tag),
-                "{encoding:?}"
-            );
+            assert_eq!(encoding.decode(encoding.encode(&tag).as_bytes()), Some(tag), "{encoding:?}");
         }
     }
 
@@ -166,31 +149,17 @@ mod tests {
         for encoding in ALL {
             let text = encoding.encode(&tag);
             for len in 0..text.len() {
-                assert_eq!(
-                    encoding.decode(&text.as_bytes()[..len]),
-                    None,
-                    "{encoding:?} cut to {len}"
-                );
+                assert_eq!(encoding.decode(&text.as_bytes()[..len]), None, "{encoding:?} cut to {len}");
             }
-            assert_eq!(
-                encoding.decode(format!("{text}00").as_bytes()),
-                None,
-                "{encoding:?} too long"
-            );
+            assert_eq!(encoding.decode(format!("{text}00").as_bytes()), None, "{encoding:?} too long");
         }
     }
 
     #[test]
     fn a_tag_has_one_spelling() {
         let tag = [0xfb; MAC_LEN];
-        assert_eq!(
-            MacEncoding::Hex.decode(MacEncoding::HexUpper.encode(&tag).as_bytes()),
-            None
-        );
-        assert_eq!(
-            MacEncoding::HexUpper.decode(MacEncoding::Hex.encode(&tag).as_bytes()),
-            None
-        );
+        assert_eq!(MacEncoding::Hex.decode(MacEncoding::HexUpper.encode(&tag).as_bytes()), None);
+        assert_eq!(MacEncoding::HexUpper.decode(MacEncoding::Hex.encode(&tag).as_bytes()), None);
         // The last character before the padding carries two bits that belong to no byte.
         let stray = MacEncoding::Base64.encode(&tag).replace("s=", "t=");
         assert_ne!(stray, MacEncoding::Base64.encode(&tag));
@@ -206,13 +175,7 @@ mod tests {
         }
         assert_eq!(decode(&standard, "whsec_a b"), None);
         assert_eq!(decode(&standard, "whsec_").as_deref(), Some(&b""[..]));
-        assert_eq!(
-            decode(&SecretFormat::text(), "whsec_x").as_deref(),
-            Some(&b"whsec_x"[..])
-        );
-        assert_eq!(
-            decode(&SecretFormat::encoded(SecretEncoding::Hex), "0aFF").as_deref(),
-            Some(&[10, 255][..])
-        );
+        assert_eq!(decode(&SecretFormat::text(), "whsec_x").as_deref(), Some(&b"whsec_x"[..]));
+        assert_eq!(decode(&SecretFormat::encoded(SecretEncoding::Hex), "0aFF").as_deref(), Some(&[10, 255][..]));
     }
 }

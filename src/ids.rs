@@ -135,22 +135,13 @@ impl EventType {
     ///
     /// When `name` is not 1 to 256 visible ASCII characters; in a `const`, at compile time.
     #[must_use]
-    #[allow(
-        clippy::panic,
-        reason = "a mistake in the source code, found at compile time in a const"
-    )]
+    #[allow(clippy::panic, reason = "a mistake in the source code, found at compile time in a const")]
     pub const fn from_static(name: &'static str) -> Self {
         let bytes = name.as_bytes();
-        assert!(
-            !bytes.is_empty() && bytes.len() <= Self::MAX_LEN,
-            "an event type is 1 to 256 bytes"
-        );
+        assert!(!bytes.is_empty() && bytes.len() <= Self::MAX_LEN, "an event type is 1 to 256 bytes");
         let mut at = 0;
         while at < bytes.len() {
-            assert!(
-                bytes[at].is_ascii_graphic(),
-                "an event type is visible ASCII without spaces"
-            );
+            assert!(bytes[at].is_ascii_graphic(), "an event type is visible ASCII without spaces");
             at += 1;
         }
         Self(Cow::Borrowed(name))

@@ -48,17 +48,7 @@ mod tests {
         let find = |json: &'static str| member(json.as_bytes(), "id").map(RawValue::get);
         assert_eq!(find(r#"{"a":[{"id":1}],"id": {"x":2} }"#), Some(r#"{"x":2}"#));
         assert_eq!(find(r#"{"\u0069d":7}"#), Some("7"));
-        for json in [
-            "",
-            "7",
-            "[]",
-            "{}",
-            "{",
-            r#"{"ID":1}"#,
-            r#"{"id":1,"id":1}"#,
-            r#"{"id":1} x"#,
-            r#"{"id":1"#,
-        ] {
+        for json in ["", "7", "[]", "{}", "{", r#"{"ID":1}"#, r#"{"id":1,"id":1}"#, r#"{"id":1} x"#, r#"{"id":1"#] {
             assert_eq!(find(json), None, "{json}");
         }
     }

@@ -7,10 +7,7 @@
 
 // What the macros write names this crate from outside, in here as elsewhere.
 #[cfg(feature = "macros")]
-#[allow(
-    unused_extern_crates,
-    reason = "the paths that the macros write are not seen by the lint"
-)]
+#[allow(unused_extern_crates, reason = "the paths that the macros write are not seen by the lint")]
 extern crate self as countersign;
 
 // The rooms, from the ground up: a room uses only those above it in this list (`tests/layering.rs`).

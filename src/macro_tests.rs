@@ -60,14 +60,9 @@ enum Flat {
 }
 
 fn decode<E: WebhookEvent>(event_type: &str, json: &'static str) -> Result<Option<E>, PayloadError> {
-    let envelope = Envelope {
-        tag: None,
-        content: Some("data"),
-    };
+    let envelope = Envelope { tag: None, content: Some("data") };
     let body = Bytes::from(format!(r#"{{"data":{json}}}"#));
-    let opened = envelope
-        .open(&body, Some(EventType::new(event_type).unwrap()), |_| None)
-        .unwrap();
+    let opened = envelope.open(&body, Some(EventType::new(event_type).unwrap()), |_| None).unwrap();
     E::decode(&opened.event_type, opened.payload())
 }
 
@@ -106,17 +101,11 @@ fn the_envelope_and_the_variants_are_constants() {
     assert_eq!(Event::ENVELOPE.content, Some("data"));
     assert_eq!((Flat::ENVELOPE.tag, Flat::ENVELOPE.content), (None, None));
     let names: Vec<_> = Event::VARIANTS.iter().map(|variant| variant.name).collect();
-    assert_eq!(
-        names,
-        ["ScreeningCompleted", "ScreeningFailed", "Onboarding", "Test", "Unknown"]
-    );
+    assert_eq!(names, ["ScreeningCompleted", "ScreeningFailed", "Onboarding", "Test", "Unknown"]);
     assert_eq!(Event::VARIANTS[2].kind, VariantKind::Group(Onboarding::VARIANTS));
     assert_eq!(
         Review::VARIANTS,
-        [
-            Variant::event("Started", "onboarding.review.started"),
-            Variant::event("Ended", "onboarding.review.ended"),
-        ]
+        [Variant::event("Started", "onboarding.review.started"), Variant::event("Ended", "onboarding.review.ended"),]
     );
 }
 
@@ -124,10 +113,7 @@ fn the_envelope_and_the_variants_are_constants() {
 fn each_type_decodes_into_its_variant() {
     let completed = Event::ScreeningCompleted(Screening { id: 7 });
     assert_eq!(decode("screening.completed", r#"{"id":7}"#), Ok(Some(completed)));
-    assert_eq!(
-        decode("onboarding.created", "3"),
-        Ok(Some(Event::Onboarding(Onboarding::Created(3))))
-    );
+    assert_eq!(decode("onboarding.created", "3"), Ok(Some(Event::Onboarding(Onboarding::Created(3)))));
     let ended = Event::Onboarding(Onboarding::Review(Review::Ended("x".to_owned())));
     assert_eq!(decode("onboarding.review.ended", r#""x""#), Ok(Some(ended)));
     assert!(decode::<Event>("onboarding.created", r#""x""#).is_err());
@@ -184,36 +170,14 @@ impl Nested {
 #[tokio::test]
 async fn each_event_finds_its_handler() {
     let nested = Nested::default();
-    assert!(matches!(
-        receive(&nested, "screening.completed", r#"{"id":1}"#).await,
-        Outcome::Handled
-    ));
-    assert!(matches!(
-        receive(&nested, "screening.failed", r#"{"id":2}"#).await,
-        Outcome::Handled
-    ));
-    assert!(matches!(
-        receive(&nested, "onboarding.review.started", "").await,
-        Outcome::Unhandled
-    ));
-    assert!(matches!(
-        receive(&nested, "onboarding.created", "3").await,
-        Outcome::Handled
-    ));
+    assert!(matches!(receive(&nested, "screening.completed", r#"{"id":1}"#).await, Outcome::Handled));
+    assert!(matches!(receive(&nested, "screening.failed", r#"{"id":2}"#).await, Outcome::Handled));
+    assert!(matches!(receive(&nested, "onboarding.review.started", "").await, Outcome::Unhandled));
+    assert!(matches!(receive(&nested, "onboarding.created", "3").await, Outcome::Handled));
     assert!(matches!(receive(&nested, "test", "").await, Outcome::Handled));
     assert!(matches!(receive(&nested, "brand.new", "[]").await, Outcome::Handled));
     let unknown = "Unknown(Unknown { event_type: \"brand.new\", payload_len: 2 })";
-    assert_eq!(
-        nested.0.take(),
-        [
-            "screening.completed 1",
-            "screening.failed 2",
-            "Started",
-            "3",
-            "Test",
-            unknown
-        ]
-    );
+    assert_eq!(nested.0.take(), ["screening.completed 1", "screening.failed 2", "Started", "3", "Test", unknown]);
 }
 
 #[tokio::test]
@@ -269,33 +233,18 @@ async fn what_no_handler_takes_is_not_decoded() {
         );
     }
     for event_type in ["screening.failed", "onboarding.review.ended", "brand.new"] {
-        assert!(matches!(
-            receive(&undecoded, event_type, "not json").await,
-            Outcome::Handled
-        ));
+        assert!(matches!(receive(&undecoded, event_type, "not json").await, Outcome::Handled));
     }
     receive(&undecoded, "test", "").await;
-    assert_eq!(
-        undecoded.0.take(),
-        [
-            "short screening.failed",
-            "short onboarding.review.ended",
-            "unknown",
-            "rest Test"
-        ]
-    );
+    assert_eq!(undecoded.0.take(), ["short screening.failed", "short onboarding.review.ended", "unknown", "rest Test"]);
 }
 
 #[tokio::test]
 async fn a_handler_without_an_event_is_reached_through_handle_too() {
     let undecoded = Undecoded::default();
     let delivery = Delivery::for_test(Some(EventType::from_static("x")));
-    undecoded
-        .handle(Event::ScreeningFailed(Screening { id: 1 }), &delivery)
-        .await;
-    undecoded
-        .handle(Event::Onboarding(Onboarding::Review(Review::Started)), &delivery)
-        .await;
+    undecoded.handle(Event::ScreeningFailed(Screening { id: 1 }), &delivery).await;
+    undecoded.handle(Event::Onboarding(Onboarding::Review(Review::Started)), &delivery).await;
     assert_eq!(undecoded.0.take(), ["short x", "short x"]);
     let untyped = undecoded.handle_undecoded(&Delivery::for_test(None)).await;
     assert!(matches!(untyped, Outcome::Unhandled));
@@ -331,19 +280,13 @@ impl Rest {
 #[tokio::test]
 async fn otherwise_without_an_event_takes_all_the_rest_undecoded() {
     let rest = Rest::default();
-    assert_eq!(
-        rest.interest(&EventType::from_static("onboarding.created")),
-        Interest::Payload
-    );
+    assert_eq!(rest.interest(&EventType::from_static("onboarding.created")), Interest::Payload);
     for event_type in ["test", "screening.failed", "brand.new"] {
         assert_eq!(rest.interest(&EventType::new(event_type).unwrap()), Interest::Delivery);
         receive(&rest, event_type, "not json").await;
     }
     receive(&rest, "onboarding.created", "1").await;
-    assert_eq!(
-        rest.0.take(),
-        ["test", "rest screening.failed", "rest brand.new", "Created(1)"]
-    );
+    assert_eq!(rest.0.take(), ["test", "rest screening.failed", "rest brand.new", "Created(1)"]);
 }
 
 /// All that a handler may return, in a generic block with bounds in both places.
@@ -395,30 +338,12 @@ where
 
 #[tokio::test]
 async fn each_return_type_becomes_an_outcome() {
-    let generic = Generic::<_, u8> {
-        db: Fake,
-        _marker: std::marker::PhantomData,
-    };
-    assert!(matches!(
-        receive(&generic, "screening.completed", r#"{"id":1}"#).await,
-        Outcome::Handled
-    ));
-    assert!(matches!(
-        receive(&generic, "screening.completed", r#"{"id":0}"#).await,
-        Outcome::Retry(_)
-    ));
-    assert!(matches!(
-        receive(&generic, "screening.failed", r#"{"id":0}"#).await,
-        Outcome::Permanent(_)
-    ));
-    assert!(matches!(
-        receive(&generic, "onboarding.created", "0").await,
-        Outcome::Handled
-    ));
-    assert!(matches!(
-        receive(&generic, "onboarding.review.started", "").await,
-        Outcome::Unhandled
-    ));
+    let generic = Generic::<_, u8> { db: Fake, _marker: std::marker::PhantomData };
+    assert!(matches!(receive(&generic, "screening.completed", r#"{"id":1}"#).await, Outcome::Handled));
+    assert!(matches!(receive(&generic, "screening.completed", r#"{"id":0}"#).await, Outcome::Retry(_)));
+    assert!(matches!(receive(&generic, "screening.failed", r#"{"id":0}"#).await, Outcome::Permanent(_)));
+    assert!(matches!(receive(&generic, "onboarding.created", "0").await, Outcome::Handled));
+    assert!(matches!(receive(&generic, "onboarding.review.started", "").await, Outcome::Unhandled));
     assert!(matches!(receive(&generic, "test", "").await, Outcome::Handled));
     // The arm for unknown types needs no handler.
     assert!(matches!(receive(&generic, "brand.new", "0").await, Outcome::Unhandled));

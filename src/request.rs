@@ -64,9 +64,7 @@ impl PathParams for () {
 /// Pairs of name and value, as a test or another framework has them at hand.
 impl<N: AsRef<str>, V: AsRef<str>> PathParams for [(N, V)] {
     fn param(&self, name: &str) -> Option<&str> {
-        self.iter()
-            .find(|(key, _)| key.as_ref() == name)
-            .map(|(_, value)| value.as_ref())
+        self.iter().find(|(key, _)| key.as_ref() == name).map(|(_, value)| value.as_ref())
     }
 }
 
@@ -139,10 +137,7 @@ impl<'a> RequestView<'a> {
     /// A request with this head and this body.
     #[must_use]
     pub fn from_head(head: RequestHead<'a>, body: impl Into<Bytes>) -> Self {
-        Self {
-            head,
-            body: body.into(),
-        }
+        Self { head, body: body.into() }
     }
 
     /// All but the body.
@@ -161,9 +156,7 @@ impl<'a> RequestView<'a> {
 /// The body's length, never its content.
 impl fmt::Debug for RequestView<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RequestView")
-            .field("body_len", &self.body.len())
-            .finish_non_exhaustive()
+        f.debug_struct("RequestView").field("body_len", &self.body.len()).finish_non_exhaustive()
     }
 }
 

@@ -57,11 +57,7 @@ impl Timestamp {
     /// How much later `self` is than `earlier`; zero when it is not later.
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {
-        if self.0 <= earlier.0 {
-            Duration::ZERO
-        } else {
-            Duration::from_millis(self.0.abs_diff(earlier.0))
-        }
+        if self.0 <= earlier.0 { Duration::ZERO } else { Duration::from_millis(self.0.abs_diff(earlier.0)) }
     }
 
     /// How far apart the two moments are, whichever is later.
@@ -76,9 +72,7 @@ impl Timestamp {
     ///
     /// When the text is not an RFC 3339 moment with an offset.
     pub fn parse_rfc3339(text: &str) -> Result<Self, InvalidTimestamp> {
-        text.parse::<jiff::Timestamp>()
-            .map(|at| Self(at.as_millisecond()))
-            .map_err(|_| InvalidTimestamp)
+        text.parse::<jiff::Timestamp>().map(|at| Self(at.as_millisecond())).map_err(|_| InvalidTimestamp)
     }
 }
 
@@ -108,10 +102,7 @@ pub trait Clock: Send + Sync + 'static {
 pub struct SystemClock;
 
 impl Clock for SystemClock {
-    #[allow(
-        clippy::disallowed_methods,
-        reason = "the one place that may ask the system for the time"
-    )]
+    #[allow(clippy::disallowed_methods, reason = "the one place that may ask the system for the time")]
     fn now(&self) -> Timestamp {
         let now = SystemTime::now();
         match now.duration_since(UNIX_EPOCH) {

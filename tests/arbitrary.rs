@@ -13,11 +13,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 fn config(cases: u32) -> ProptestConfig {
-    ProptestConfig {
-        cases,
-        failure_persistence: None,
-        ..ProptestConfig::default()
-    }
+    ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
 }
 
 fn all_presets() -> Vec<Scheme> {
@@ -34,11 +30,7 @@ enum Place {
 }
 
 fn place(inside: &'static str) -> impl Strategy<Value = Place> {
-    prop_oneof![
-        Just(Place::Header),
-        inside.prop_map(Place::Inside),
-        Just(Place::Nowhere)
-    ]
+    prop_oneof![Just(Place::Header), inside.prop_map(Place::Inside), Just(Place::Nowhere)]
 }
 
 /// A template that signs what `time` and `id` say, the body once, and perhaps headers and text.
@@ -73,11 +65,7 @@ fn secret_format() -> impl Strategy<Value = SecretFormat> {
 
 /// Builders of all kinds; most of them build.
 fn builder() -> impl Strategy<Value = SchemeBuilder> {
-    let layout = (
-        prop::option::of(select(vec![',', ' ', ';', '|', '.', '=', '-', '"'])),
-        "[!-~]{0,6}",
-        encoding(),
-    );
+    let layout = (prop::option::of(select(vec![',', ' ', ';', '|', '.', '=', '-', '"'])), "[!-~]{0,6}", encoding());
     let places = (place("[a-z]{1,4}[=:@]"), place("/[a-z~01/\u{e9}]{0,6}"), any::<bool>());
     let times = (prop::option::of(1_u64..=86_400), prop::option::of(0_u64..=31_622_400));
     let places = places.prop_flat_map(|(time, id, typed)| {
@@ -138,10 +126,7 @@ fn secret_of(scheme: &Scheme, key: &[u8]) -> Vec<u8> {
 fn engine(scheme: &Scheme, key: &[u8]) -> (Signer, Verifier) {
     let keyring = Keyring::single(Secret::from_bytes(secret_of(scheme, key)).expect("a secret"));
     let signer = Signer::new(scheme.clone(), keyring.clone()).expect("a secret of the scheme");
-    (
-        signer,
-        Verifier::new(scheme.clone(), keyring).expect("a secret of the scheme"),
-    )
+    (signer, Verifier::new(scheme.clone(), keyring).expect("a secret of the scheme"))
 }
 
 /// A message with everything that a scheme may ask for.
@@ -306,10 +291,7 @@ enum Event {
 }
 
 impl WebhookEvent for Event {
-    const ENVELOPE: Envelope = Envelope {
-        tag: Some("event"),
-        content: Some("data"),
-    };
+    const ENVELOPE: Envelope = Envelope { tag: Some("event"), content: Some("data") };
     const VARIANTS: &'static [Variant] = &[Variant::event("Counted", "counted"), Variant::unknown("Unknown")];
 
     fn decode(event_type: &EventType, payload: RawPayload<'_>) -> Result<Option<Self>, PayloadError> {
@@ -341,27 +323,12 @@ fn json() -> impl Strategy<Value = Vec<u8>> {
         Just("null".to_owned()),
         any::<f64>().prop_map(|number| number.to_string()),
         any::<String>().prop_map(|text| serde_json::Value::from(text).to_string()),
-        select(vec![
-            "\"counted\"",
-            "\"\\u0063ounted\"",
-            "\"\\ud800\"",
-            "[1,2]",
-            "[-1]",
-            "1e999",
-            "{",
-            "\u{1}"
-        ])
-        .prop_map(str::to_owned),
+        select(vec!["\"counted\"", "\"\\u0063ounted\"", "\"\\ud800\"", "[1,2]", "[-1]", "1e999", "{", "\u{1}"])
+            .prop_map(str::to_owned),
     ];
-    let member = (
-        select(vec!["\"event\"", "\"data\"", "\"ev\\u0065nt\"", "\"id\"", "\"\""]),
-        leaf,
-    );
+    let member = (select(vec!["\"event\"", "\"data\"", "\"ev\\u0065nt\"", "\"id\"", "\"\""]), leaf);
     vec(member, 0..5).prop_map(|members| {
-        let members: Vec<String> = members
-            .into_iter()
-            .map(|(name, value)| format!("{name}:{value}"))
-            .collect();
+        let members: Vec<String> = members.into_iter().map(|(name, value)| format!("{name}:{value}")).collect();
         format!("{{{}}}", members.join(",")).into_bytes()
     })
 }

@@ -40,16 +40,9 @@ async fn sender(
 fn race(mount: Mount, rounds: usize, gated: bool) {
     let probe = Probe::default();
     let receiver = builder(&probe).build().unwrap();
-    let setup = Setup {
-        workers: 2,
-        mount,
-        ..Setup::default()
-    };
+    let setup = Setup { workers: 2, mount, ..Setup::default() };
     let server = Server::with(setup, &receiver, &probe);
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let (start, _) = broadcast::channel(1);
         let (answers, mut answered) = mpsc::unbounded_channel();
@@ -66,11 +59,7 @@ fn race(mount: Mount, rounds: usize, gated: bool) {
                 while statuses.len() < SENDERS - 1 {
                     statuses.push(answered.recv().await.unwrap());
                 }
-                assert_eq!(
-                    statuses,
-                    [409; SENDERS - 1],
-                    "round {round}: nobody is told that it is done"
-                );
+                assert_eq!(statuses, [409; SENDERS - 1], "round {round}: nobody is told that it is done");
                 assert_eq!(probe.runs(&id), 1, "round {round}");
                 probe.open_gate(1);
                 assert_eq!(answered.recv().await, Some(200), "round {round}: the first one");
@@ -79,10 +68,7 @@ fn race(mount: Mount, rounds: usize, gated: bool) {
                     statuses.push(answered.recv().await.unwrap());
                 }
                 assert!(statuses.contains(&200), "round {round}");
-                assert!(
-                    statuses.iter().all(|status| [200, 409].contains(status)),
-                    "round {round}: {statuses:?}"
-                );
+                assert!(statuses.iter().all(|status| [200, 409].contains(status)), "round {round}: {statuses:?}");
             }
             assert_eq!(probe.runs(&id), 1, "round {round}");
         }
@@ -126,9 +112,7 @@ fn a_sender_that_hangs_up_does_not_stop_the_handler_and_its_retry_is_a_duplicate
         assert_eq!(server.post(&post).status, 409, "still running");
         probe.open_gate(1);
         probe.wait_gone();
-        let status = wait_for("the claim to be settled", || {
-            Some(server.post(&post).status).filter(|it| *it != 409)
-        });
+        let status = wait_for("the claim to be settled", || Some(server.post(&post).status).filter(|it| *it != 409));
         assert_eq!((status, probe.runs("msg_1")), (200, 1));
     }
 }
@@ -167,9 +151,7 @@ fn a_reset_drops_the_handler_and_the_retry_runs_without_waiting_for_a_lease() {
         assert_eq!(server.post(&post).status, 409, "running");
         client.reset();
         probe.wait_gone();
-        let status = wait_for("the claim to be free", || {
-            Some(server.post(&post).status).filter(|it| *it != 409)
-        });
+        let status = wait_for("the claim to be free", || Some(server.post(&post).status).filter(|it| *it != 409));
         assert_eq!((status, probe.runs("msg_1")), (200, 2));
     }
 }
@@ -179,11 +161,7 @@ fn a_reset_in_the_middle_of_a_body_leaves_nothing_behind() {
     for mount in BOTH {
         let probe = Probe::default();
         let body = job("ok");
-        let receiver = builder(&probe)
-            .body_limit(body.len())
-            .bytes_in_flight(body.len())
-            .build()
-            .unwrap();
+        let receiver = builder(&probe).body_limit(body.len()).bytes_in_flight(body.len()).build().unwrap();
         let server = Server::start(mount, &receiver, &probe);
         let post = signed("msg_1", body.clone());
         for _ in 0..20 {
@@ -208,11 +186,7 @@ fn after_a_failure_exactly_one_of_the_next_runs() {
         for (id, run) in [("failed", "fail_once"), ("panicked", "panic")] {
             let post = signed(id, job(run));
             assert_eq!(server.post(&post).status, 500, "{id}");
-            assert_eq!(
-                server.post(&post).status,
-                if id == "failed" { 200 } else { 500 },
-                "{id}"
-            );
+            assert_eq!(server.post(&post).status, if id == "failed" { 200 } else { 500 }, "{id}");
             assert_eq!(probe.runs(id), 2, "{id}");
         }
     }

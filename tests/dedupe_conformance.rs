@@ -102,10 +102,7 @@ enum State {
 
 impl Model {
     fn with(mistake: Mistake) -> Self {
-        Self {
-            mistake,
-            rows: Mutex::default(),
-        }
+        Self { mistake, rows: Mutex::default() }
     }
 
     fn has(&self, mistake: Mistake) -> bool {
@@ -113,11 +110,7 @@ impl Model {
     }
 
     fn row_key(&self, key: &ClaimKey) -> [u8; 32] {
-        if self.has(Mistake::OneKey) {
-            [0; 32]
-        } else {
-            *key.as_bytes()
-        }
+        if self.has(Mistake::OneKey) { [0; 32] } else { *key.as_bytes() }
     }
 
     /// What a claim finds: the answer if it is not new, and the epoch it would get.
@@ -129,11 +122,7 @@ impl Model {
         let Some(row) = rows.get(&self.row_key(key)) else {
             return (None, 1);
         };
-        let epoch = if self.has(Mistake::RepeatsEpochs) {
-            1
-        } else {
-            row.epoch + 1
-        };
+        let epoch = if self.has(Mistake::RepeatsEpochs) { 1 } else { row.epoch + 1 };
         let same = row.fingerprint == fingerprint || self.has(Mistake::IgnoresBody);
         let found = match row.state {
             State::Done { until } if until > now || self.has(Mistake::NeverForgets) => Some(Claimed::Done),
@@ -147,27 +136,13 @@ impl Model {
     }
 
     fn insert(&self, key: &ClaimKey, fingerprint: Fingerprint, epoch: u64, lease: Duration, now: Timestamp) -> Claimed {
-        let mut state = State::InFlight {
-            since: now,
-            until: now.saturating_add(lease),
-        };
+        let mut state = State::InFlight { since: now, until: now.saturating_add(lease) };
         if self.has(Mistake::DoneAtClaim) {
-            state = State::Done {
-                until: now.saturating_add(RETENTION),
-            };
+            state = State::Done { until: now.saturating_add(RETENTION) };
         }
-        let row = Row {
-            epoch,
-            fingerprint,
-            state,
-        };
+        let row = Row { epoch, fingerprint, state };
         self.rows.lock().expect("sound").insert(self.row_key(key), row);
-        Claimed::New(ClaimToken {
-            key: *key,
-            fingerprint,
-            epoch,
-            claimed_at: now,
-        })
+        Claimed::New(ClaimToken { key: *key, fingerprint, epoch, claimed_at: now })
     }
 
     /// Claims in one step, with the lock held: the map is looked at and changed by one caller at a time.
@@ -208,9 +183,7 @@ impl DedupeStore for Model {
         now: Timestamp,
     ) -> impl Future<Output = Result<Claimed, StoreError>> + Send {
         let key = *key;
-        let eager = self
-            .has(Mistake::Eager)
-            .then(|| self.claim_now(&key, fingerprint, lease, now));
+        let eager = self.has(Mistake::Eager).then(|| self.claim_now(&key, fingerprint, lease, now));
         async move {
             if let Some(claimed) = eager {
                 return Ok(claimed);
@@ -244,11 +217,7 @@ impl DedupeStore for Model {
     async fn extend(&self, claim: &ClaimToken, lease: Duration, now: Timestamp) -> Result<Settled, StoreError> {
         Ok(self.settle(claim, |since, until| {
             let extended = now.saturating_add(lease);
-            let until = if self.has(Mistake::ExtendsNothing) {
-                until
-            } else {
-                extended
-            };
+            let until = if self.has(Mistake::ExtendsNothing) { until } else { extended };
             Some(State::InFlight { since, until })
         }))
     }

@@ -75,11 +75,7 @@ fn a_compressed_body_is_415_even_with_a_good_signature() {
     each(|server, probe| {
         let post = signed("gzip", gzip.clone()).with("content-encoding", "gzip");
         assert_eq!(server.post(&post).status, 415);
-        assert_eq!(
-            server.post(&post.without("content-encoding")).status,
-            400,
-            "signed, and not JSON"
-        );
+        assert_eq!(server.post(&post.without("content-encoding")).status, 400, "signed, and not JSON");
         assert_eq!(probe.all_runs(), 0);
     });
 }
@@ -151,11 +147,7 @@ fn a_request_inside_of_a_refused_body_does_not_run() {
             signed("outer", "").with("webhook-id", "again"),
         ] {
             let outer = refused.body(inner.clone());
-            for mut bytes in [
-                outer.to_bytes(),
-                outer.to_chunked_bytes(10),
-                outer.to_chunked_bytes(1000),
-            ] {
+            for mut bytes in [outer.to_bytes(), outer.to_chunked_bytes(10), outer.to_chunked_bytes(1000)] {
                 bytes.extend(signed("behind", job("ok")).with("connection", "close").to_bytes());
                 let mut client = server.client();
                 client.try_send(&bytes);
@@ -172,9 +164,7 @@ fn a_request_inside_of_a_refused_body_does_not_run() {
 fn http_1_0_is_served() {
     each(|server, _| {
         let post = signed("msg_1", job("ok"));
-        let request = String::from_utf8(post.to_bytes())
-            .unwrap()
-            .replacen("HTTP/1.1", "HTTP/1.0", 1);
+        let request = String::from_utf8(post.to_bytes()).unwrap().replacen("HTTP/1.1", "HTTP/1.0", 1);
         let mut client = server.client();
         client.send(request.as_bytes());
         assert_eq!(client.receive().status, 200);
@@ -242,16 +232,8 @@ fn garbage_is_never_our_fault() {
         for deep in ["[".repeat(200_000), format!(r#"{{"x":{}"#, "[".repeat(200_000))] {
             is_refused(Some(server.post(&signed("deep", deep))));
         }
-        let nested = format!(
-            r#"{{"event":"moon.rose","x":{}1{}}}"#,
-            "[".repeat(200_000),
-            "]".repeat(200_000)
-        );
-        assert_eq!(
-            server.post(&signed("nested", nested)).status,
-            200,
-            "well formed, and not looked into"
-        );
+        let nested = format!(r#"{{"event":"moon.rose","x":{}1{}}}"#, "[".repeat(200_000), "]".repeat(200_000));
+        assert_eq!(server.post(&signed("nested", nested)).status, 200, "well formed, and not looked into");
         assert_eq!(probe.all_runs(), 0);
         assert_eq!(server.post(&signed("after", job("ok"))).status, 200);
     });
@@ -278,10 +260,7 @@ fn framings_that_two_parsers_could_read_differently_are_refused() {
             let mut client = server.client();
             client.try_send(&both(&lines));
             let answer = client.receive();
-            assert!(
-                [400, 501].contains(&answer.status) && answer.status < 500,
-                "{lines} {answer:?}"
-            );
+            assert!([400, 501].contains(&answer.status) && answer.status < 500, "{lines} {answer:?}");
         }
         let overflow = [post.head_of_chunks().as_bytes(), b"ffffffffffffffffff\r\n"].concat();
         let mut client = server.client();
@@ -296,11 +275,7 @@ fn ten_thousand_headers_are_refused_and_ninety_are_served() {
     each(|server, probe| {
         let with =
             |count: usize| (0..count).fold(signed("msg_1", job("ok")), |post, n| post.with(&format!("x-{n}"), "y"));
-        for many in [
-            with(100),
-            with(10_000),
-            signed("msg_1", job("ok")).with("x", &"y".repeat(1_000_000)),
-        ] {
+        for many in [with(100), with(10_000), signed("msg_1", job("ok")).with("x", &"y".repeat(1_000_000))] {
             let mut client = server.client();
             client.try_send(&many.to_bytes());
             is_refused(client.try_receive());

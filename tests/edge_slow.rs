@@ -106,11 +106,7 @@ fn head_that_never_begins() {
 
 fn hardened_head() {
     // The program has turned actix-web's own limit off.
-    let setup = Setup {
-        harden: true,
-        head_timeout: Duration::ZERO,
-        ..Setup::default()
-    };
+    let setup = Setup { harden: true, head_timeout: Duration::ZERO, ..Setup::default() };
     each(setup, |server| {
         is_cut_off(server, b"POST /hooks HTTP/1.1\r\nx-slow: ", b"a");
     });
@@ -210,10 +206,7 @@ fn begin_second_head(server: &Server, id: &str) -> (Client, Vec<u8>) {
 }
 
 fn hardened_second_head() {
-    let setup = Setup {
-        harden: true,
-        ..Setup::default()
-    };
+    let setup = Setup { harden: true, ..Setup::default() };
     each(setup, |server| {
         let (mut client, _) = begin_second_head(server, "first");
         assert!(client.is_closed_before(Instant::now() + BOUND, SECOND, b"a"));
@@ -229,19 +222,12 @@ fn hardened_second_head() {
 }
 
 fn second_head_without_hardening() {
-    let setup = Setup {
-        mount: Mount::Service,
-        head_timeout: SECOND,
-        ..Setup::default()
-    };
+    let setup = Setup { mount: Mount::Service, head_timeout: SECOND, ..Setup::default() };
     each(setup, |server| {
         let (mut client, rest) = begin_second_head(server, "first");
         // Past the head's time-out and past actix-web's five seconds for an idle connection.
         let closed = client.is_closed_before(Instant::now() + 7 * SECOND, SECOND, b"");
-        assert!(
-            !closed,
-            "actix-web times every head now: say so where `harden` is documented"
-        );
+        assert!(!closed, "actix-web times every head now: say so where `harden` is documented");
         client.send(&rest);
         assert_eq!(client.receive().status, 200);
     });

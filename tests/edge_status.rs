@@ -47,11 +47,7 @@ fn expect_raw(
     let mut client = server.client();
     client.try_send(bytes);
     let response = client.receive();
-    assert_eq!(
-        (response.status, response.header("retry-after")),
-        (status, pause),
-        "{outcome}"
-    );
+    assert_eq!((response.status, response.header("retry-after")), (status, pause), "{outcome}");
     assert_eq!(probe.dispositions(), [Some(outcome)]);
     response
 }
@@ -88,11 +84,7 @@ fn a_duplicate_of_a_running_delivery_is_409_and_is_told_when_to_come_back() {
 #[test]
 fn an_event_of_an_unknown_type_is_200() {
     each(std::convert::identity, |mount, server, probe, _| {
-        let told_apart = if mount == Mount::Service {
-            "unhandled"
-        } else {
-            "handled"
-        };
+        let told_apart = if mount == Mount::Service { "unhandled" } else { "handled" };
         let unknown = signed("msg_1", r#"{"event":"moon.rose","data":7}"#);
         expect(server, probe, &unknown, 200, None, told_apart);
         let no_arm = signed("msg_2", r#"{"event":"nobody's","data":7}"#);
@@ -130,25 +122,14 @@ fn a_panic_is_500_and_the_same_worker_serves_on() {
                 probe.dispositions();
                 client.send(&post.to_bytes());
                 let response = client.receive();
-                assert_eq!(
-                    (response.status, response.header("retry-after")),
-                    (500, Some("5")),
-                    "{how}"
-                );
+                assert_eq!((response.status, response.header("retry-after")), (500, Some("5")), "{how}");
                 assert_eq!(probe.dispositions(), [Some("panicked")], "{how}");
             }
         }
         ok("after");
-        assert_eq!(
-            (probe.runs("panic"), probe.runs("panic_at_once")),
-            (2, 2),
-            "the retry runs"
-        );
+        assert_eq!((probe.runs("panic"), probe.runs("panic_at_once")), (2, 2), "the retry runs");
         let threads = probe.threads();
-        assert!(
-            threads.iter().all(|thread| *thread == threads[0]),
-            "one worker, one thread"
-        );
+        assert!(threads.iter().all(|thread| *thread == threads[0]), "one worker, one thread");
     });
 }
 
@@ -167,11 +148,7 @@ fn a_handler_that_takes_too_long_is_503_and_the_retry_runs() {
 #[test]
 fn a_permanent_failure_is_200_and_does_not_run_again() {
     each(std::convert::identity, |mount, server, probe, _| {
-        let outcome = if mount == Mount::Service {
-            "permanent"
-        } else {
-            "handled"
-        };
+        let outcome = if mount == Mount::Service { "permanent" } else { "handled" };
         let post = signed("msg_1", job("permanent"));
         expect(server, probe, &post, 200, None, outcome);
         expect(server, probe, &post, 200, None, "duplicate");
@@ -270,9 +247,7 @@ fn a_malformed_head_is_400_with_one_answer_to_the_byte() {
             good().set("webhook-id", ""),
             good().set("webhook-signature", many.trim_end()),
         ];
-        let mut answers = posts
-            .iter()
-            .map(|post| expect(server, probe, post, 400, None, "rejected").without_date());
+        let mut answers = posts.iter().map(|post| expect(server, probe, post, 400, None, "rejected").without_date());
         let first = answers.next().unwrap();
         assert_eq!(first.body, b"malformed request\n");
         answers.for_each(|answer| assert_eq!(answer, first));
@@ -307,14 +282,7 @@ fn two_times_in_one_signature_header_are_400() {
             header.replacen("t=", "t=-", 1),
             header.replacen(&format!("t={seconds}"), &format!("t={seconds}000"), 1),
         ] {
-            expect(
-                &server,
-                &probe,
-                &post.clone().set("stripe-signature", &bad),
-                400,
-                None,
-                "rejected",
-            );
+            expect(&server, &probe, &post.clone().set("stripe-signature", &bad), 400, None, "rejected");
         }
         expect(&server, &probe, &post, 200, None, "handled");
     }
@@ -323,17 +291,8 @@ fn two_times_in_one_signature_header_are_400() {
 #[test]
 fn a_genuine_body_that_is_not_an_event_is_400() {
     each(std::convert::identity, |mount, server, probe, _| {
-        for (id, body) in [
-            "",
-            "{",
-            "[]",
-            "null",
-            "\u{fffd}",
-            r#"{"data":1}"#,
-            r#"{"event":"","data":1}"#,
-        ]
-        .into_iter()
-        .enumerate()
+        for (id, body) in
+            ["", "{", "[]", "null", "\u{fffd}", r#"{"data":1}"#, r#"{"event":"","data":1}"#].into_iter().enumerate()
         {
             let post = signed(&format!("msg_{id}"), body);
             let response = expect(server, probe, &post, 400, None, "malformed");
@@ -389,19 +348,10 @@ fn a_content_encoding_other_than_identity_is_415() {
             let post = good().with("content-encoding", encoding);
             expect(server, probe, &post, 415, None, "encoded");
         }
-        let two_lines = good()
-            .with("content-encoding", "identity")
-            .with("content-encoding", "br");
+        let two_lines = good().with("content-encoding", "identity").with("content-encoding", "br");
         expect(server, probe, &two_lines, 415, None, "encoded");
         assert_eq!(probe.all_runs(), 0);
-        expect(
-            server,
-            probe,
-            &good().with("content-encoding", "Identity"),
-            200,
-            None,
-            "handled",
-        );
+        expect(server, probe, &good().with("content-encoding", "Identity"), 200, None, "handled");
     });
 }
 
@@ -445,14 +395,7 @@ fn a_full_budget_of_bytes_is_503_until_there_is_room_again() {
         probe.wait_started();
         let second = signed("second", format!("{:3000}", job("ok")));
         expect(server, probe, &second, 503, Some("5"), "overloaded");
-        expect_raw(
-            server,
-            probe,
-            &second.to_chunked_bytes(500),
-            503,
-            Some("5"),
-            "overloaded",
-        );
+        expect_raw(server, probe, &second.to_chunked_bytes(500), 503, Some("5"), "overloaded");
         let small = signed("small", job("ok"));
         expect(server, probe, &small, 200, None, "handled");
         probe.open_gate(1);
@@ -526,12 +469,7 @@ impl DedupeStore for Away {
         if self.from_the_start {
             return Err(away());
         }
-        Ok(Claimed::New(ClaimToken {
-            key: *key,
-            fingerprint,
-            epoch: 1,
-            claimed_at: now,
-        }))
+        Ok(Claimed::New(ClaimToken { key: *key, fingerprint, epoch: 1, claimed_at: now }))
     }
 
     async fn complete(&self, _: &ClaimToken, _: Timestamp) -> Result<Settled, StoreError> {
@@ -627,10 +565,7 @@ fn an_extractor_without_the_middleware_is_500_and_says_nothing() {
         config.route("/hooks", web::post().to(async |_: Verified<Event>| "never"));
     });
     let response = server.post(&signed("msg_1", job("ok")));
-    assert_eq!(
-        (response.status, response.body.as_slice()),
-        (500, &b"not handled\n"[..])
-    );
+    assert_eq!((response.status, response.body.as_slice()), (500, &b"not handled\n"[..]));
 }
 
 #[test]
@@ -638,56 +573,19 @@ fn the_middleware_may_stand_around_a_whole_scope() {
     let probe = Probe::default();
     let receiver = builder(&probe).build().unwrap();
     let server = Server::configured(Setup::default(), &probe, move |config| {
-        let hooks = web::resource("/{name}")
-            .app_data(web::Data::new(7))
-            .route(web::post().to(common::route));
+        let hooks = web::resource("/{name}").app_data(web::Data::new(7)).route(web::post().to(common::route));
         let inner = web::scope("/inner").app_data(web::Data::new("inner")).service(hooks);
         config.service(web::scope("/outer").wrap(receiver.middleware()).service(inner));
     });
     let to = |id, run, path| signed(id, job(run)).to(path);
-    expect(
-        &server,
-        &probe,
-        &to("msg_1", "ok", "/outer/inner/a"),
-        200,
-        None,
-        "handled",
-    );
-    expect(
-        &server,
-        &probe,
-        &to("msg_1", "ok", "/outer/inner/b"),
-        200,
-        None,
-        "duplicate",
-    );
-    expect(
-        &server,
-        &probe,
-        &to("msg_2", "panic", "/outer/inner/a"),
-        500,
-        Some("5"),
-        "panicked",
-    );
+    expect(&server, &probe, &to("msg_1", "ok", "/outer/inner/a"), 200, None, "handled");
+    expect(&server, &probe, &to("msg_1", "ok", "/outer/inner/b"), 200, None, "duplicate");
+    expect(&server, &probe, &to("msg_2", "panic", "/outer/inner/a"), 500, Some("5"), "panicked");
     // A route that does not exist has done nothing, so the claim is released.
     for _ in 0..2 {
-        expect(
-            &server,
-            &probe,
-            &to("msg_3", "ok", "/outer/else"),
-            404,
-            None,
-            "released",
-        );
+        expect(&server, &probe, &to("msg_3", "ok", "/outer/else"), 404, None, "released");
     }
-    expect(
-        &server,
-        &probe,
-        &to("msg_3", "ok", "/outer/inner/a"),
-        200,
-        None,
-        "handled",
-    );
+    expect(&server, &probe, &to("msg_3", "ok", "/outer/inner/a"), 200, None, "handled");
 }
 
 #[test]
@@ -701,25 +599,13 @@ fn a_route_that_does_not_ask_for_its_event_gets_the_same_answers() {
             b"error" => Err(actix_web::error::ErrorImATeapot("no")),
             _ => Ok(body),
         };
-        config.service(
-            web::resource("/hooks")
-                .wrap(receiver.middleware())
-                .route(web::post().to(plain)),
-        );
+        config.service(web::resource("/hooks").wrap(receiver.middleware()).route(web::post().to(plain)));
     });
-    for (body, status, pause) in [
-        ("panic", 500, Some("5")),
-        ("hang", 503, Some("5")),
-        ("error", 418, None),
-    ] {
+    for (body, status, pause) in [("panic", 500, Some("5")), ("hang", 503, Some("5")), ("error", 418, None)] {
         // Twice: the claim is free again.
         for _ in 0..2 {
             let response = server.post(&signed(body, body));
-            assert_eq!(
-                (response.status, response.header("retry-after")),
-                (status, pause),
-                "{body}"
-            );
+            assert_eq!((response.status, response.header("retry-after")), (status, pause), "{body}");
         }
     }
     let echoed = server.post(&signed("msg_1", "any body at all"));

@@ -19,17 +19,11 @@ fn keyring() -> Keyring {
 async fn send<H: Handlers>(receiver: &Receiver<H>, id: &str, body: &str) -> u16 {
     let signer = Signer::new(Scheme::standard_webhooks(), keyring()).unwrap();
     let headers = signer.sign(&Message::new(body.as_bytes(), NOW).id(id)).unwrap();
-    receiver
-        .receive(RequestView::new(&headers, body.to_owned()), NOW)
-        .await
-        .status()
+    receiver.receive(RequestView::new(&headers, body.to_owned()), NOW).await.status()
 }
 
 fn receiver<H: Handlers>(handlers: H) -> Receiver<H> {
-    Receiver::builder(Scheme::standard_webhooks(), keyring())
-        .handlers(handlers)
-        .build()
-        .unwrap()
+    Receiver::builder(Scheme::standard_webhooks(), keyring()).handlers(handlers).build().unwrap()
 }
 
 #[derive(Debug, WebhookEvent)]
@@ -78,10 +72,7 @@ async fn no_handler_runs_for_a_body_that_is_not_json_even_if_it_takes_no_payload
 #[tokio::test]
 async fn a_payload_that_no_handler_takes_may_have_any_shape() {
     let receiver = receiver(Undecoded::default());
-    for (at, data) in ["1", "null", r#""text""#, r#"{"deep":[[[{}]]]}"#]
-        .into_iter()
-        .enumerate()
-    {
+    for (at, data) in ["1", "null", r#""text""#, r#"{"deep":[[[{}]]]}"#].into_iter().enumerate() {
         let body = format!(r#"{{"event":"a","data":{data}}}"#);
         assert_eq!(send(&receiver, &format!("msg_{at}"), &body).await, 200, "{body}");
     }
@@ -92,10 +83,7 @@ async fn a_payload_that_no_handler_takes_may_have_any_shape() {
 struct Odd;
 
 impl WebhookEvent for Odd {
-    const ENVELOPE: Envelope = Envelope {
-        tag: Some("event"),
-        content: Some("data"),
-    };
+    const ENVELOPE: Envelope = Envelope { tag: Some("event"), content: Some("data") };
     const VARIANTS: &'static [Variant] = &[Variant::event("Odd", "payment succeeded")];
 
     fn decode(_: &EventType, _: RawPayload<'_>) -> Result<Option<Self>, PayloadError> {
@@ -109,11 +97,7 @@ impl Handlers for Indifferent {
     type Event = Odd;
 
     fn interest(&self, event_type: &EventType) -> Interest {
-        if event_type.as_str() == "wanted" {
-            Interest::Payload
-        } else {
-            Interest::Nothing
-        }
+        if event_type.as_str() == "wanted" { Interest::Payload } else { Interest::Nothing }
     }
 
     async fn handle(&self, _: Odd, _: &Delivery) -> Outcome {
@@ -123,21 +107,10 @@ impl Handlers for Indifferent {
 
 #[tokio::test]
 async fn a_name_that_is_no_event_type_is_malformed_and_no_panic() {
-    assert_eq!(
-        send(
-            &receiver(Indifferent),
-            "msg_1",
-            r#"{"event":"payment succeeded","data":1}"#
-        )
-        .await,
-        400
-    );
+    assert_eq!(send(&receiver(Indifferent), "msg_1", r#"{"event":"payment succeeded","data":1}"#).await, 400);
 }
 
 #[tokio::test]
 async fn an_event_that_interests_nobody_is_done() {
-    assert_eq!(
-        send(&receiver(Indifferent), "msg_1", r#"{"event":"unwanted","data":1}"#).await,
-        200
-    );
+    assert_eq!(send(&receiver(Indifferent), "msg_1", r#"{"event":"unwanted","data":1}"#).await, 200);
 }

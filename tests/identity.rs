@@ -106,11 +106,7 @@ fn tenants(mount: Mount) -> (Server, Probe, Tenants) {
         .clock(FakeClock::at(NOW))
         .build()
         .unwrap();
-    let setup = Setup {
-        mount,
-        path: TENANT_PATH,
-        ..Setup::default()
-    };
+    let setup = Setup { mount, path: TENANT_PATH, ..Setup::default() };
     (Server::with(setup, &receiver, &probe), probe, tenants)
 }
 
@@ -147,16 +143,7 @@ fn an_unknown_tenant_gets_the_answer_of_a_wrong_signature_to_the_byte() {
         tenants.insert("acme", ring(SECRET)).unwrap();
         let wrong = server.post(&to_tenant("acme", OTHER_SECRET, "msg_1")).without_date();
         assert_eq!(wrong.status, 401);
-        for name in [
-            "umbrella",
-            "decoy",
-            "acme%20",
-            "ACME",
-            "%ff",
-            "acme%00",
-            "a%2Fb",
-            &"x".repeat(2000),
-        ] {
+        for name in ["umbrella", "decoy", "acme%20", "ACME", "%ff", "acme%00", "a%2Fb", &"x".repeat(2000)] {
             let unknown = server.post(&to_tenant(name, SECRET, "msg_1")).without_date();
             assert_eq!(unknown, wrong, "{name}");
         }
@@ -186,11 +173,7 @@ fn tenants_come_and_go_while_serving() {
         });
         let end = StopOnDrop(&stop);
         for round in 0..100 {
-            let post = |secret, id: &str| {
-                server
-                    .post(&to_tenant("passing", secret, &format!("{id}_{round}")))
-                    .status
-            };
+            let post = |secret, id: &str| server.post(&to_tenant("passing", secret, &format!("{id}_{round}"))).status;
             assert_eq!(post(SECRET, "early"), 401);
             tenants.insert("passing", ring(SECRET)).unwrap();
             assert_eq!(post(SECRET, "present"), 200);
@@ -218,19 +201,11 @@ fn a_tenant_whose_secret_is_misspelt_is_503() {
 #[test]
 fn a_signed_header_cannot_be_cut_in_another_place() {
     for (template, kind, body, other_kind, other_body) in [
-        (
-            "{header:x-kind}.{body}",
-            "a",
-            r#"x.{"event":"job"}"#,
-            "a.x",
-            r#"{"event":"job"}"#,
-        ),
+        ("{header:x-kind}.{body}", "a", r#"x.{"event":"job"}"#, "a.x", r#"{"event":"job"}"#),
         ("{body}.{header:x-kind}", "x.a", "{}", "a", "{}.x"),
         ("{header:x-kind}..{body}", "a", ".{}", "a.", "{}"),
     ] {
-        let scheme = Scheme::builder("acme")
-            .signature_header("x-signature")
-            .content(template);
+        let scheme = Scheme::builder("acme").signature_header("x-signature").content(template);
         let scheme = scheme.build().unwrap();
         let signer = Signer::new(scheme.clone(), common::keyring()).unwrap();
         let verifier = Verifier::new(scheme, common::keyring()).unwrap();

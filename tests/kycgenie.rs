@@ -32,10 +32,7 @@ fn known(variants: &'static [Variant], group: &'static str) -> Vec<(&'static str
 #[test]
 fn exactly_the_36_listed_types_and_test_are_known() {
     let listed: BTreeSet<_> = listed().into_iter().collect();
-    let known: BTreeSet<_> = known(Event::VARIANTS, "")
-        .into_iter()
-        .map(|(_, event_type)| event_type)
-        .collect();
+    let known: BTreeSet<_> = known(Event::VARIANTS, "").into_iter().map(|(_, event_type)| event_type).collect();
     assert_eq!(listed.len(), 37);
     assert_eq!(known, listed);
 }
@@ -63,19 +60,13 @@ impl Notes {
 
 fn receiver<H: Handlers>(handlers: H) -> Receiver<H, MemoryStore> {
     let keyring = Keyring::single(Secret::new(SECRET).unwrap());
-    Receiver::builder(kycgenie::scheme(), keyring)
-        .handlers(handlers)
-        .build()
-        .unwrap()
+    Receiver::builder(kycgenie::scheme(), keyring).handlers(handlers).build().unwrap()
 }
 
 async fn send<H: Handlers>(receiver: &Receiver<H, MemoryStore>, id: &str, body: &str) -> u16 {
     let signer = Signer::new(kycgenie::scheme(), Keyring::single(Secret::new(SECRET).unwrap())).unwrap();
     let headers = signer.sign(&Message::new(body.as_bytes(), NOW).id(id)).unwrap();
-    receiver
-        .receive(RequestView::new(&headers, body.to_owned()), NOW)
-        .await
-        .status()
+    receiver.receive(RequestView::new(&headers, body.to_owned()), NOW).await.status()
 }
 
 #[tokio::test]
@@ -86,29 +77,18 @@ async fn every_listed_type_reaches_a_handler_as_a_known_event() {
         assert_eq!(send(&receiver, &format!("msg_{at}"), &body).await, 200, "{event_type}");
     }
     let notes = receiver.handlers().0.lock().unwrap();
-    assert_eq!(
-        notes
-            .iter()
-            .map(|(event_type, _)| event_type.as_str())
-            .collect::<Vec<_>>(),
-        listed()
-    );
+    assert_eq!(notes.iter().map(|(event_type, _)| event_type.as_str()).collect::<Vec<_>>(), listed());
     assert!(notes.iter().all(|(_, event)| !matches!(event, Event::Unknown(_))));
 }
 
 #[tokio::test]
 async fn types_that_are_not_listed_are_unknown_events_with_their_bytes() {
     let receiver = receiver(Notes::default());
-    for (at, event_type) in ["all", "entity_review.approved", "screening", "Screening.Completed"]
-        .iter()
-        .enumerate()
-    {
+    for (at, event_type) in ["all", "entity_review.approved", "screening", "Screening.Completed"].iter().enumerate() {
         let body = format!(r#"{{"data": {{"a":[1, 2]}} ,"event":"{event_type}"}}"#);
         assert_eq!(send(&receiver, &format!("msg_{at}"), &body).await, 200, "{event_type}");
         let notes = receiver.handlers().0.lock().unwrap();
-        let (_, Event::Unknown(unknown)) = &notes[at] else {
-            panic!("{event_type} is known")
-        };
+        let (_, Event::Unknown(unknown)) = &notes[at] else { panic!("{event_type} is known") };
         assert_eq!(unknown.event_type(), event_type);
         assert_eq!(unknown.payload(), r#"{"a":[1, 2]}"#);
     }
@@ -118,19 +98,9 @@ async fn types_that_are_not_listed_are_unknown_events_with_their_bytes() {
 async fn no_payload_fails_whatever_its_shape() {
     let receiver = receiver(Notes::default());
     for (at, event_type) in listed().into_iter().enumerate() {
-        for data in [
-            "null",
-            "[]",
-            "7",
-            r#""text""#,
-            r#"{"simulated":"yes","document_id":7,"answers_checked":-1}"#,
-        ] {
+        for data in ["null", "[]", "7", r#""text""#, r#"{"simulated":"yes","document_id":7,"answers_checked":-1}"#] {
             let body = format!(r#"{{"event":"{event_type}","data":{data}}}"#);
-            assert_eq!(
-                send(&receiver, &format!("msg_{at}_{}", data.len()), &body).await,
-                200,
-                "{body}"
-            );
+            assert_eq!(send(&receiver, &format!("msg_{at}_{}", data.len()), &body).await, 200, "{body}");
         }
         let body = format!(r#"{{"event":"{event_type}"}}"#);
         assert_eq!(send(&receiver, &format!("msg_{at}_none"), &body).await, 200, "{body}");
@@ -148,8 +118,5 @@ async fn the_published_sample_decodes() {
     let Event::Response(kycgenie::Response::CheckAnswersCompleted(payload)) = &notes[0].1 else {
         panic!("another event: {:?}", notes[0])
     };
-    assert_eq!(
-        (payload.response_id.as_deref(), payload.answers_checked),
-        (Some("uuid"), Some(42))
-    );
+    assert_eq!((payload.response_id.as_deref(), payload.answers_checked), (Some("uuid"), Some(42)));
 }

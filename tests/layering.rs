@@ -115,21 +115,14 @@ impl Source {
     fn module(&self) -> Vec<String> {
         let path = self.path.trim_start_matches("src/").trim_end_matches(".rs");
         let mut module: Vec<String> = path.split('/').map(ToOwned::to_owned).collect();
-        if module
-            .last()
-            .is_some_and(|last| ["lib", "main", "mod"].contains(&last.as_str()))
-        {
+        if module.last().is_some_and(|last| ["lib", "main", "mod"].contains(&last.as_str())) {
             module.pop();
         }
         module
     }
 
     fn owns(&self, place: &str) -> bool {
-        if place.ends_with('/') {
-            self.path.starts_with(place)
-        } else {
-            self.path == place
-        }
+        if place.ends_with('/') { self.path.starts_with(place) } else { self.path == place }
     }
 
     fn idents(&self) -> impl Iterator<Item = (&str, usize)> {
@@ -276,10 +269,7 @@ fn is_continued(tokens: &[Located], at: usize) -> bool {
 }
 
 fn starts_path(tokens: &[Located], at: usize) -> bool {
-    matches!(
-        tokens.get(at..at + 2),
-        Some([(Token::Punct(':'), _), (Token::Punct(':'), _)])
-    )
+    matches!(tokens.get(at..at + 2), Some([(Token::Punct(':'), _), (Token::Punct(':'), _)]))
 }
 
 /// The names that follow the root: `::a::b` has `a`, and `::{a::b, c}` has `a` and `c`.
@@ -322,10 +312,7 @@ struct House {
 
 impl House {
     fn new(files: impl IntoIterator<Item = (String, String)>) -> Self {
-        let sources: Vec<Source> = files
-            .into_iter()
-            .map(|(path, text)| Source::new(&path, &text))
-            .collect();
+        let sources: Vec<Source> = files.into_iter().map(|(path, text)| Source::new(&path, &text)).collect();
         let mut root: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
         for source in &sources {
             match source.room() {
@@ -340,25 +327,13 @@ impl House {
         let tests: BTreeSet<String> = sources.iter().flat_map(test_files).collect();
         let is_test = |path: &str| {
             let stem = path.trim_end_matches(".rs");
-            tests
-                .iter()
-                .any(|test| stem == test || stem.starts_with(&format!("{test}/")))
+            tests.iter().any(|test| stem == test || stem.starts_with(&format!("{test}/")))
         };
-        Self {
-            sources: sources.into_iter().filter(|source| !is_test(&source.path)).collect(),
-            root,
-        }
+        Self { sources: sources.into_iter().filter(|source| !is_test(&source.path)).collect(), root }
     }
 
     fn breaches(&self) -> Vec<String> {
-        let rules = [
-            layering,
-            owned_crates,
-            whole_tags,
-            one_clock,
-            one_assertion,
-            short_files,
-        ];
+        let rules = [layering, owned_crates, whole_tags, one_clock, one_assertion, short_files];
         let mut breaches: Vec<String> = rules.iter().flat_map(|rule| rule(self)).collect();
         breaches.sort();
         breaches
@@ -386,11 +361,7 @@ fn layering(house: &House) -> Vec<String> {
         for (name, line) in used(source) {
             let at = format!("{}:{line}", source.path);
             let one = BTreeSet::from([name.clone()]);
-            let origins = if floor_of(&name).is_some() {
-                &one
-            } else {
-                house.root.get(&name).unwrap_or(&one)
-            };
+            let origins = if floor_of(&name).is_some() { &one } else { house.root.get(&name).unwrap_or(&one) };
             for origin in origins {
                 let own = origin.trim_start_matches("__") == room;
                 match floor_of(origin) {
@@ -442,10 +413,7 @@ fn one_clock(house: &House) -> Vec<String> {
         for (at, (token, line)) in source.code.iter().enumerate() {
             let now = source.code.get(at + 3).is_some_and(|(next, _)| is_ident(next, "now"));
             if is_ident(token, "SystemTime") && starts_path(&source.code, at + 1) && now {
-                breaches.push(format!(
-                    "{}:{line}: only src/time.rs asks the system for the time",
-                    source.path
-                ));
+                breaches.push(format!("{}:{line}: only src/time.rs asks the system for the time", source.path));
             }
         }
     }
@@ -461,26 +429,18 @@ fn one_assertion(house: &House) -> Vec<String> {
             let before = |word: &str| at > 0 && is_ident(&source.code[at - 1].0, word);
             let braces = matches!(source.code.get(at + 1), Some((Token::Open(Delimiter::Brace), _)));
             if is_ident(token, "Verified") && braces && source.path != "src/verify/verified.rs" {
-                breaches.push(format!(
-                    "{}:{line}: `Verified` is made by its `assertion` alone",
-                    source.path
-                ));
+                breaches.push(format!("{}:{line}: `Verified` is made by its `assertion` alone", source.path));
             }
             if is_ident(token, "assertion") {
                 constructors += usize::from(before("fn"));
                 if !source.path.starts_with("src/verify/") {
-                    breaches.push(format!(
-                        "{}:{line}: only src/verify/ asserts that a signature matched",
-                        source.path
-                    ));
+                    breaches.push(format!("{}:{line}: only src/verify/ asserts that a signature matched", source.path));
                 }
             }
         }
     }
     if constructors != 1 {
-        breaches.push(format!(
-            "src/verify/verified.rs: {constructors} functions are called `assertion`, not one"
-        ));
+        breaches.push(format!("src/verify/verified.rs: {constructors} functions are called `assertion`, not one"));
     }
     breaches
 }
@@ -488,12 +448,7 @@ fn one_assertion(house: &House) -> Vec<String> {
 fn short_files(house: &House) -> Vec<String> {
     let too_long = house.sources.iter().filter_map(|source| {
         let lines = source.lines - source.test_lines;
-        (lines > MAX_LINES).then(|| {
-            format!(
-                "{}: {lines} lines without its tests, more than {MAX_LINES}",
-                source.path
-            )
-        })
+        (lines > MAX_LINES).then(|| format!("{}: {lines} lines without its tests, more than {MAX_LINES}", source.path))
     });
     too_long.collect()
 }
@@ -537,11 +492,7 @@ fn test_files(source: &Source) -> Vec<String> {
         "lib.rs" | "main.rs" | "mod.rs" => folder.to_owned(),
         _ => source.path.trim_end_matches(".rs").to_owned(),
     };
-    source
-        .test_modules
-        .iter()
-        .map(|name| format!("{folder}/{name}"))
-        .collect()
+    source.test_modules.iter().map(|name| format!("{folder}/{name}")).collect()
 }
 
 // The house as it stands.
@@ -554,11 +505,7 @@ fn read_into(folder: &Path, root: &Path, files: &mut Vec<(String, String)>) {
         if path.is_dir() {
             read_into(&path, root, files);
         } else if path.extension().is_some_and(|extension| extension == "rs") {
-            let name = path
-                .strip_prefix(root)
-                .expect("a path inside")
-                .to_string_lossy()
-                .replace('\\', "/");
+            let name = path.strip_prefix(root).expect("a path inside").to_string_lossy().replace('\\', "/");
             files.push((name, std::fs::read_to_string(&path).expect("a file in UTF-8")));
         }
     }
@@ -581,10 +528,7 @@ fn the_house_keeps_its_rules() {
 const PROOF: (&str, &str) = ("src/verify/verified.rs", "pub(super) fn assertion() {}");
 
 fn breaches(planted: &[(&str, &str)]) -> Vec<String> {
-    let files = planted
-        .iter()
-        .chain([&PROOF])
-        .map(|(path, text)| ((*path).to_owned(), (*text).to_owned()));
+    let files = planted.iter().chain([&PROOF]).map(|(path, text)| ((*path).to_owned(), (*text).to_owned()));
     House::new(files).breaches()
 }
 
@@ -650,10 +594,7 @@ fn lower_floors_and_the_own_room_may_be_used() {
 
 #[test]
 fn a_name_at_the_root_is_followed_to_its_room() {
-    let library = (
-        "src/lib.rs",
-        "pub use verify::{Rejection as Refusal, Verifier};\npub use outside::Derive;",
-    );
+    let library = ("src/lib.rs", "pub use verify::{Rejection as Refusal, Verifier};\npub use outside::Derive;");
     let found = |text| breaches(&[library, ("src/scheme/mod.rs", text)]);
     let upward = ["src/scheme/mod.rs:1: `scheme` (floor 2) uses `verify` (floor 3)"];
     assert_eq!(found("use crate::Verifier;"), upward);
@@ -665,18 +606,12 @@ fn a_name_at_the_root_is_followed_to_its_room() {
     assert_eq!(found("use crate::*;"), everything);
     let store = ("src/store/mod.rs", "macro_rules! planted { () => {} }");
     let found = breaches(&[store, ("src/scheme/mod.rs", "crate::planted! {}")]);
-    assert_eq!(
-        found,
-        ["src/scheme/mod.rs:1: `scheme` (floor 2) uses `store` (floor 4)"]
-    );
+    assert_eq!(found, ["src/scheme/mod.rs:1: `scheme` (floor 2) uses `store` (floor 4)"]);
 }
 
 #[test]
 fn a_room_that_no_floor_knows_is_found() {
-    assert_eq!(
-        breach("src/attic/mod.rs", ""),
-        "src/attic/mod.rs: `attic` stands on no floor"
-    );
+    assert_eq!(breach("src/attic/mod.rs", ""), "src/attic/mod.rs: `attic` stands on no floor");
     assert_eq!(breach("src/attic.rs", ""), "src/attic.rs: `attic` stands on no floor");
 }
 
@@ -685,11 +620,7 @@ fn a_file_that_is_only_for_tests_may_look_anywhere() {
     let planted = "use crate::receiver::A;\n".repeat(MAX_LINES + 1);
     let files = |declared: &str| {
         let module = ("src/scheme/mod.rs", declared);
-        let files = [
-            module,
-            ("src/scheme/tests.rs", &planted),
-            ("src/scheme/tests/more.rs", &planted),
-        ];
+        let files = [module, ("src/scheme/tests.rs", &planted), ("src/scheme/tests/more.rs", &planted)];
         breaches(&files).len()
     };
     assert_eq!(files("#[cfg(test)]\nmod tests;"), 0);
@@ -720,10 +651,7 @@ fn crates_of_the_trade_are_named_in_one_room() {
 fn part_of_a_tag_is_compared_nowhere_and_not_in_tests() {
     for path in ["src/crypto.rs", "macros/src/lib.rs"] {
         let text = "#[cfg(test)] mod tests { fn f() { mac.verify_truncated_left(tag) } }";
-        assert_eq!(
-            breach(path, text),
-            format!("{path}:1: `verify_truncated_left` compares part of a tag")
-        );
+        assert_eq!(breach(path, text), format!("{path}:1: `verify_truncated_left` compares part of a tag"));
     }
 }
 
@@ -733,28 +661,16 @@ fn the_system_is_asked_for_the_time_in_one_place() {
     let expected = "src/receiver/mod.rs:1: only src/time.rs asks the system for the time";
     assert_eq!(breach("src/receiver/mod.rs", text), expected);
     sound("src/time.rs", text);
-    sound(
-        "src/receiver/mod.rs",
-        "#[cfg(test)] mod tests { fn f() { SystemTime::now() } }",
-    );
+    sound("src/receiver/mod.rs", "#[cfg(test)] mod tests { fn f() { SystemTime::now() } }");
 }
 
 #[test]
 fn trust_is_created_in_one_place() {
     let made = "src/verify/sign.rs:1: `Verified` is made by its `assertion` alone";
-    assert_eq!(
-        breach("src/verify/sign.rs", "fn f() { Verified { value, delivery } }"),
-        made
-    );
+    assert_eq!(breach("src/verify/sign.rs", "fn f() { Verified { value, delivery } }"), made);
     let asserted = "src/receiver/mod.rs:1: only src/verify/ asserts that a signature matched";
-    assert_eq!(
-        breach("src/receiver/mod.rs", "fn f() { Verified::assertion(a, b) }"),
-        asserted
-    );
-    sound(
-        "src/verify/mod.rs",
-        "fn f() -> Verified<Bytes> { Verified::assertion(a, b) }",
-    );
+    assert_eq!(breach("src/receiver/mod.rs", "fn f() { Verified::assertion(a, b) }"), asserted);
+    sound("src/verify/mod.rs", "fn f() -> Verified<Bytes> { Verified::assertion(a, b) }");
     let two = "src/verify/verified.rs: 2 functions are called `assertion`, not one";
     assert_eq!(breach("src/verify/mod.rs", "fn assertion() {}"), two);
 }

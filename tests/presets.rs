@@ -87,10 +87,7 @@ impl Preset {
         let signature = &headers.last().expect("the signature stands last").1;
         match self.prefix.as_str() {
             "" => signature,
-            version => signature
-                .rsplit(version)
-                .next()
-                .expect("what stands behind the version"),
+            version => signature.rsplit(version).next().expect("what stands behind the version"),
         }
     }
 
@@ -161,11 +158,7 @@ fn empty_large_and_binary_bodies_verify() {
         }
         let mut longer = large.clone();
         longer.push(b'7');
-        assert!(
-            preset.verify(&preset.sign(&large), &longer).is_err(),
-            "{}",
-            preset.name()
-        );
+        assert!(preset.verify(&preset.sign(&large), &longer).is_err(), "{}", preset.name());
         assert!(preset.verify(&preset.sign(b""), b" ").is_err(), "{}", preset.name());
     }
 }
@@ -245,10 +238,7 @@ fn one_flipped_bit_of_a_signed_id_or_time_is_refused() {
         }
     }
     // Stripe's time stands in the signature's header.
-    let stripe = presets()
-        .into_iter()
-        .find(|preset| preset.name() == "stripe")
-        .expect("stripe");
+    let stripe = presets().into_iter().find(|preset| preset.name() == "stripe").expect("stripe");
     let headers = stripe.sign(BODY);
     for digit in "t=".len().."t=1750000000".len() {
         let mut changed = headers.clone();
@@ -263,15 +253,10 @@ fn one_flipped_bit_of_a_signed_id_or_time_is_refused() {
 fn an_id_that_is_not_signed_is_a_label_and_says_so() {
     let github = presets().remove(0);
     let mut headers = github.sign(BODY);
-    let line = headers
-        .iter_mut()
-        .find(|(name, _)| name == "x-github-delivery")
-        .expect("the id");
+    let line = headers.iter_mut().find(|(name, _)| name == "x-github-delivery").expect("the id");
     line.1 = "another".to_owned();
     let verifier = Verifier::new(github.scheme.clone(), keyring(&[OLD])).expect("a secret");
-    let verified = verifier
-        .verify(&RequestView::new(&headers, BODY), at(NOW))
-        .expect("verified");
+    let verified = verifier.verify(&RequestView::new(&headers, BODY), at(NOW)).expect("verified");
     let covered = verified.authenticated();
     assert!(covered.body && !covered.id && !covered.timestamp && !covered.event_type);
 }
@@ -290,12 +275,7 @@ fn the_tolerance_ends_at_300_seconds_on_both_sides() {
             continue;
         }
         let (old, new) = (Err((RejectionKind::TooOld, 401)), Err((RejectionKind::TooNew, 401)));
-        assert_eq!(
-            moments,
-            [new, Ok(()), Ok(()), Ok(()), Ok(()), Ok(()), old],
-            "{}",
-            preset.name()
-        );
+        assert_eq!(moments, [new, Ok(()), Ok(()), Ok(()), Ok(()), Ok(()), old], "{}", preset.name());
         // Senders write whole seconds, so the second counts as a whole.
         assert_eq!(found(Timestamp::from_millis((NOW + 300) * 1000 + 999)), Ok(()));
         assert_eq!(found(Timestamp::from_millis((NOW - 300) * 1000 - 1)), new);
@@ -310,10 +290,7 @@ fn the_widest_times_neither_overflow_nor_pass() {
         for signed in [0, 1, WIDEST - 1, WIDEST] {
             let headers = preset.try_sign(&[OLD], BODY, at(signed)).expect("a signed message");
             assert_eq!(preset.check(&[OLD], &headers, BODY, at(signed)), Ok(()));
-            for now in extremes
-                .into_iter()
-                .flat_map(|now| [Timestamp::from_millis(now), at(now)])
-            {
+            for now in extremes.into_iter().flat_map(|now| [Timestamp::from_millis(now), at(now)]) {
                 let near = now.as_secs().abs_diff(signed) <= 300;
                 let found = preset.check(&[OLD], &headers, BODY, now);
                 assert_eq!(found.is_ok(), near, "{}: {signed} at {now}", preset.name());
@@ -362,18 +339,8 @@ fn in_a_rotation_any_listed_signature_will_do() {
         }
         assert_eq!(found(&[NEW], &[&old]), Err("wrong_signature"));
         assert_eq!(found(&[OLD], &[&wrong, &new]), Err("wrong_signature"));
-        for listed in [
-            &[&*unknown][..],
-            &[&*empty],
-            &["garbage", ""],
-            &[&*unknown, &*unknown, &*empty],
-        ] {
-            assert_eq!(
-                found(&[OLD, NEW], listed),
-                Err("no_signature"),
-                "{}: {listed:?}",
-                preset.name()
-            );
+        for listed in [&[&*unknown][..], &[&*empty], &["garbage", ""], &[&*unknown, &*unknown, &*empty]] {
+            assert_eq!(found(&[OLD, NEW], listed), Err("no_signature"), "{}: {listed:?}", preset.name());
         }
         let both = preset.try_sign(&[NEW, OLD], BODY, at(NOW)).expect("two signatures");
         assert_eq!(both, list(&[&new, &old]), "{}", preset.name());

@@ -116,11 +116,7 @@ fn exchange(server: &Server, probe: &Probe) -> Vec<String> {
         client.receive();
     }
     // Too slow, cut off, reset, broken framing, no HTTP at all.
-    let stalled = [
-        post("msg_slow", &marked("ok")).head_of_length(500).as_bytes(),
-        BODY.as_bytes(),
-    ]
-    .concat();
+    let stalled = [post("msg_slow", &marked("ok")).head_of_length(500).as_bytes(), BODY.as_bytes()].concat();
     let mut client = server.client();
     client.send(&stalled);
     assert_eq!(client.receive().status, 408);
@@ -144,12 +140,7 @@ fn exchange(server: &Server, probe: &Probe) -> Vec<String> {
         client.finish();
         client.try_receive();
     }
-    let signature = |post: &Post| {
-        post.headers
-            .iter()
-            .find(|(name, _)| name == "webhook-signature")
-            .cloned()
-    };
+    let signature = |post: &Post| post.headers.iter().find(|(name, _)| name == "webhook-signature").cloned();
     posts.iter().filter_map(signature).map(|(_, value)| value).collect()
 }
 
@@ -158,12 +149,7 @@ fn errors(log: &mut Log) {
     let key = |text: &str| Keyring::single(Secret::new(text).unwrap());
     let misspelt = format!("{text}!");
     log.note_error(&Verifier::new(scheme(), key(&misspelt)).unwrap_err());
-    log.note_error(
-        &Receiver::builder(scheme(), key(&misspelt))
-            .body_limit(0)
-            .build()
-            .unwrap_err(),
-    );
+    log.note_error(&Receiver::builder(scheme(), key(&misspelt)).body_limit(0).build().unwrap_err());
     log.note_error(&Secret::new(format!("{text}\n")).unwrap_err());
     log.note_error(&Scheme::builder("x").build().unwrap_err());
     for broken in [
@@ -214,19 +200,13 @@ fn debugs(log: &mut Log) {
     log.note(&tenants);
     log.note(Verifier::new(scheme.clone(), tenants).unwrap());
     log.note(Receiver::builder(scheme.clone(), ring.clone()).handlers(Probe::default()));
-    let receiver = Receiver::builder(scheme, ring)
-        .handlers(Probe::default())
-        .clock(FakeClock::at(NOW))
-        .build()
-        .unwrap();
+    let receiver =
+        Receiver::builder(scheme, ring).handlers(Probe::default()).clock(FakeClock::at(NOW)).build().unwrap();
     log.note(&receiver);
     log.note(receiver.store());
     log.note(receiver.at("/hooks"));
     log.note(receiver.middleware());
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     log.note(runtime.block_on(receiver.receive(view, NOW)));
     log.note(runtime.block_on(receiver.receive(RequestView::new(&headers, BODY), NOW)));
 }
@@ -287,13 +267,7 @@ fn no_secret_signature_or_body_shows_up_anywhere() {
         markers.extend([bytes(secret), hex(secret)]);
     }
     // Without the version and the padding, and a part is too much as well.
-    markers.extend(
-        signatures
-            .iter()
-            .filter_map(|value| Some(value.strip_prefix("v1,")?.get(..20)?.to_owned())),
-    );
-    let mut shown = markers
-        .iter()
-        .filter_map(|marker| text.lines().find(|line| line.contains(marker.as_str())));
+    markers.extend(signatures.iter().filter_map(|value| Some(value.strip_prefix("v1,")?.get(..20)?.to_owned())));
+    let mut shown = markers.iter().filter_map(|marker| text.lines().find(|line| line.contains(marker.as_str())));
     assert_eq!(shown.next(), None);
 }

@@ -50,16 +50,9 @@ impl Load {
     fn new(mount: Mount, clock: impl Clock) -> Self {
         let probe = Probe::default();
         let ring = Keyring::new([key(0)]).unwrap();
-        let receiver = Receiver::builder(common::scheme(), ring.clone())
-            .handlers(probe.clone())
-            .clock(clock)
-            .build()
-            .unwrap();
-        let setup = Setup {
-            workers: 2,
-            mount,
-            ..Setup::default()
-        };
+        let receiver =
+            Receiver::builder(common::scheme(), ring.clone()).handlers(probe.clone()).clock(clock).build().unwrap();
+        let setup = Setup { workers: 2, mount, ..Setup::default() };
         Self {
             server: Server::with(setup, &receiver, &probe),
             ring,
@@ -131,19 +124,11 @@ fn in_a_hundred_rotations_at_full_load_no_delivery_is_refused_and_no_ended_key_a
             load.use_keys(cycle..=cycle);
             let old = |id: &str, at| post_signed_by(cycle - 1, &format!("{id}_{cycle}"), at);
             let last = clock.advance(OVERLAP - Duration::from_millis(1));
-            assert_eq!(
-                status(&mut client, &old("last", last)),
-                200,
-                "cycle {cycle}: the last moment"
-            );
+            assert_eq!(status(&mut client, &old("last", last)), 200, "cycle {cycle}: the last moment");
             let end = clock.advance(Duration::from_millis(1));
             for at in [last, end] {
                 // Refused, and so on a connection of its own.
-                assert_eq!(
-                    status(&mut load.server.client(), &old("late", at)),
-                    401,
-                    "cycle {cycle}: the end"
-                );
+                assert_eq!(status(&mut load.server.client(), &old("late", at)), 401, "cycle {cycle}: the end");
             }
         }
     });
@@ -169,9 +154,7 @@ fn rotation_by_the_systems_clock_refuses_nothing_and_ends_the_old_key() {
         load.ring.replace([key(newest)]).unwrap();
         load.ring.rotate(key(newest + 1), Duration::from_millis(20)).unwrap();
         let end = load.ring.keys()[1].not_after().unwrap();
-        let now = wait_for("the end of the overlap", || {
-            Some(SystemClock.now()).filter(|now| *now >= end)
-        });
+        let now = wait_for("the end of the overlap", || Some(SystemClock.now()).filter(|now| *now >= end));
         let post = |cycle, id: &str| status(&mut load.server.client(), &post_signed_by(cycle, id, now));
         assert_eq!(post(newest, "old"), 401);
         assert_eq!(post(newest + 1, "new"), 200);

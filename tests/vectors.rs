@@ -33,11 +33,7 @@ impl Bare {
     fn sign(&self, body: &[u8]) -> String {
         let message = Message::new(body, Timestamp::UNIX_EPOCH);
         let headers = self.signer.sign(&message).expect("a signed message");
-        headers
-            .into_iter()
-            .find(|(name, _)| name == SIGNATURE)
-            .expect("a signature")
-            .1
+        headers.into_iter().find(|(name, _)| name == SIGNATURE).expect("a signature").1
     }
 
     fn accepts(&self, body: &[u8], signature: &str) -> bool {
@@ -72,10 +68,7 @@ struct RfcCase {
 #[test]
 fn the_seven_cases_of_rfc_4231_sign_as_printed_and_only_whole_tags_verify() {
     let file: Rfc4231 = serde_json::from_str(include_str!("vectors/rfc4231.json")).expect("the file");
-    assert_eq!(
-        file.cases.iter().map(|case| case.case).collect::<Vec<_>>(),
-        [1, 2, 3, 4, 5, 6, 7]
-    );
+    assert_eq!(file.cases.iter().map(|case| case.case).collect::<Vec<_>>(), [1, 2, 3, 4, 5, 6, 7]);
     for RfcCase { case, key, data, tag } in file.cases {
         let bare = Bare::new(&bytes(&key));
         let signed = bare.sign(&bytes(&data));
@@ -101,23 +94,14 @@ fn wycheproof_accepts_and_refuses_as_we_do_and_no_truncated_tag_passes() {
             *(if is_valid { &mut valid } else { &mut invalid }) += 1;
             let (id, tag) = (test.tc_id, hex(&test.tag));
             if test.key.is_empty() {
-                assert_eq!(
-                    Secret::from_bytes(&test.key[..]).err(),
-                    Some(SecretError::Empty),
-                    "{id}"
-                );
+                assert_eq!(Secret::from_bytes(&test.key[..]).err(), Some(SecretError::Empty), "{id}");
                 continue;
             }
             let bare = Bare::new(&test.key);
             let signed = bare.sign(&test.msg);
             let is_whole = group.tag_size == 256;
             truncated += usize::from(!is_whole);
-            assert_eq!(
-                bare.accepts(&test.msg, &tag),
-                is_valid && is_whole,
-                "{id}: {}",
-                test.comment
-            );
+            assert_eq!(bare.accepts(&test.msg, &tag), is_valid && is_whole, "{id}: {}", test.comment);
             assert_eq!(signed.starts_with(&tag), is_valid, "{id}: {}", test.comment);
             assert!(bare.accepts(&test.msg, &signed), "{id}");
         }
@@ -173,9 +157,7 @@ type Headers = Vec<(String, String)>;
 impl Vector {
     fn scheme(&self) -> Scheme {
         let mut presets = Scheme::presets().into_iter();
-        presets
-            .find(|scheme| *scheme.name() == self.name.as_str())
-            .expect("a preset")
+        presets.find(|scheme| *scheme.name() == self.name.as_str()).expect("a preset")
     }
 
     fn keyring(&self) -> Keyring {
@@ -219,12 +201,7 @@ impl Vector {
 #[test]
 fn published_deliveries_verify_and_are_signed_the_same() {
     for vector in published() {
-        assert_eq!(
-            vector.verify(&vector.headers(), vector.body.as_bytes()),
-            Ok(()),
-            "{}",
-            vector.name
-        );
+        assert_eq!(vector.verify(&vector.headers(), vector.body.as_bytes()), Ok(()), "{}", vector.name);
         assert_eq!(vector.sign(), vector.headers(), "{}", vector.name);
     }
 }
@@ -247,12 +224,7 @@ fn a_published_delivery_with_one_byte_changed_anywhere_is_refused() {
                 let mut value = changed[line].1.clone().into_bytes();
                 value[at] ^= 1;
                 changed[line].1 = String::from_utf8(value).expect("still ASCII");
-                assert!(
-                    vector.verify(&changed, body).is_err(),
-                    "{}: {:?}",
-                    vector.name,
-                    changed[line]
-                );
+                assert!(vector.verify(&changed, body).is_err(), "{}: {:?}", vector.name, changed[line]);
             }
         }
     }
@@ -261,18 +233,10 @@ fn a_published_delivery_with_one_byte_changed_anywhere_is_refused() {
 #[test]
 fn a_published_delivery_under_another_secret_is_refused() {
     for vector in published() {
-        let other = Vector {
-            secret: vector.secret.replace(['M', 'S', '8'], "9"),
-            ..vector.clone()
-        };
+        let other = Vector { secret: vector.secret.replace(['M', 'S', '8'], "9"), ..vector.clone() };
         assert_ne!(other.secret, vector.secret);
         let found = other.verify(&vector.headers(), vector.body.as_bytes());
-        assert_eq!(
-            found.map_err(|rejection| rejection.as_str()),
-            Err("wrong_signature"),
-            "{}",
-            vector.name
-        );
+        assert_eq!(found.map_err(|rejection| rejection.as_str()), Err("wrong_signature"), "{}", vector.name);
     }
 }
 
@@ -282,32 +246,21 @@ fn each_listed_change_is_refused_for_the_listed_reason() {
     let published = published();
     assert!(file.refused.len() >= 40);
     for case in file.refused {
-        let vector = published
-            .iter()
-            .find(|vector| vector.name == case.vector)
-            .expect("a published vector");
+        let vector = published.iter().find(|vector| vector.name == case.vector).expect("a published vector");
         let mut headers = vector.headers();
-        let at = headers
-            .iter()
-            .position(|(name, _)| *name == case.header)
-            .expect("a header of the vector");
+        let at = headers.iter().position(|(name, _)| *name == case.header).expect("a header of the vector");
         match case.value {
             Some(value) => headers[at].1 = value,
             None => drop(headers.remove(at)),
         }
-        let found = vector
-            .verify(&headers, vector.body.as_bytes())
-            .map_err(|rejection| rejection.as_str());
+        let found = vector.verify(&headers, vector.body.as_bytes()).map_err(|rejection| rejection.as_str());
         assert_eq!(found, Err(case.reason.as_str()), "{}: {}", case.vector, case.why);
     }
 }
 
 #[test]
 fn the_published_secret_verifies_beside_another_in_either_order() {
-    let vector = published()
-        .into_iter()
-        .find(|vector| vector.name == "standard-webhooks")
-        .expect("the vector");
+    let vector = published().into_iter().find(|vector| vector.name == "standard-webhooks").expect("the vector");
     let key = |id: &str, secret: &str| Key::new(KeyId::new(id).expect("an id"), Secret::new(secret).expect("a secret"));
     for swap in [false, true] {
         let mut keys = vec![key("published", &vector.secret), key("other", "whsec_d29ybGQ=")];

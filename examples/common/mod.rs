@@ -29,9 +29,7 @@ pub fn listen<S>(port: u16, service: impl Fn() -> S + Clone + Send + 'static) ->
 where
     S: HttpServiceFactory + 'static,
 {
-    let server = HttpServer::new(move || App::new().service(service()))
-        .workers(1)
-        .bind(("127.0.0.1", port))?;
+    let server = HttpServer::new(move || App::new().service(service())).workers(1).bind(("127.0.0.1", port))?;
     Ok((server.addrs()[0], server.run()))
 }
 
@@ -57,11 +55,7 @@ pub async fn post(
         request.send(&body[..])
     });
     let reply = sent.await??;
-    let retry_after = reply
-        .headers()
-        .get("retry-after")
-        .and_then(|value| value.to_str().ok())
-        .map(str::to_owned);
+    let retry_after = reply.headers().get("retry-after").and_then(|value| value.to_str().ok()).map(str::to_owned);
     Ok((reply.status().as_u16(), retry_after))
 }
 

@@ -30,9 +30,7 @@ pub(super) async fn read(
             Poll::Pending => {
                 let pace = pace.get_or_insert_with(|| Pace::start(limits));
                 let until = pace.until(body.len());
-                tokio::time::timeout_at(until, payload.next())
-                    .await
-                    .map_err(|_| Disposition::TooSlow)?
+                tokio::time::timeout_at(until, payload.next()).await.map_err(|_| Disposition::TooSlow)?
             }
         };
         let Some(chunk) = next else {
@@ -63,21 +61,14 @@ struct Pace {
 
 impl Pace {
     fn start(limits: &Limits) -> Self {
-        Self {
-            started: Instant::now(),
-            deadline: limits.deadline,
-            grace: limits.grace,
-            min_rate: limits.min_rate,
-        }
+        Self { started: Instant::now(), deadline: limits.deadline, grace: limits.grace, min_rate: limits.min_rate }
     }
 
     /// With `received` bytes so far: the end, or the moment from which the average is below the minimum rate.
     fn until(&self, received: usize) -> Instant {
         let earned = match self.min_rate {
             0 => self.deadline,
-            rate => self
-                .grace
-                .saturating_add(Duration::from_secs_f64(received as f64 / rate as f64)),
+            rate => self.grace.saturating_add(Duration::from_secs_f64(received as f64 / rate as f64)),
         };
         self.started + self.deadline.min(earned).min(LONGEST_WAIT)
     }
@@ -140,20 +131,12 @@ mod tests {
     use super::*;
 
     fn limits(deadline: Duration, min_rate: usize, grace: Duration) -> Limits {
-        Limits {
-            body: 1024,
-            deadline,
-            min_rate,
-            grace,
-        }
+        Limits { body: 1024, deadline, min_rate, grace }
     }
 
     #[test]
     fn limits_that_no_clock_reaches_are_limits_still() {
-        for limits in [
-            limits(Duration::MAX, 0, Duration::ZERO),
-            limits(Duration::MAX, 1, Duration::MAX),
-        ] {
+        for limits in [limits(Duration::MAX, 0, Duration::ZERO), limits(Duration::MAX, 1, Duration::MAX)] {
             let pace = Pace::start(&limits);
             assert_eq!(pace.until(1), pace.started + LONGEST_WAIT);
         }

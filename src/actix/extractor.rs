@@ -86,20 +86,14 @@ fn extract<T>(
             path = request.match_pattern(),
             "`Verified<_>` needs the receiver's middleware: wrap this route with `receiver.middleware()`"
         );
-        return Err(ExtractError {
-            kind: "no_middleware",
-            answer: Disposition::Released.answer(Duration::ZERO),
-        });
+        return Err(ExtractError { kind: "no_middleware", answer: Disposition::Released.answer(Duration::ZERO) });
     };
     let seat = slot.seat.upgrade();
     if let Some(seat) = &seat {
         seat.request.get_or_init(|| request.clone());
     }
     take(slot).map_err(|disposition| {
-        let error = ExtractError {
-            kind: disposition.outcome(),
-            answer: disposition.answer(slot.pause),
-        };
+        let error = ExtractError { kind: disposition.outcome(), answer: disposition.answer(slot.pause) };
         seat.inspect(|seat| seat.refusal.set(Some(disposition)));
         error
     })

@@ -49,17 +49,11 @@ pub(super) async fn take_in<H, S: DedupeStore>(
     let mut held = receiver.budget().share();
     let body = body::read(payload, limits, &mut held, |chunk| verifying.update(chunk)).await?;
     let verified = verifying.finish(body).map_err(Disposition::Rejected)?;
-    Ok(Intake {
-        verified,
-        now,
-        _held: held,
-    })
+    Ok(Intake { verified, now, _held: held })
 }
 
 fn is_encoded(headers: &HeaderMap) -> bool {
-    headers
-        .get_all(CONTENT_ENCODING)
-        .any(|value| !value.as_bytes().eq_ignore_ascii_case(b"identity"))
+    headers.get_all(CONTENT_ENCODING).any(|value| !value.as_bytes().eq_ignore_ascii_case(b"identity"))
 }
 
 fn announced_length(headers: &HeaderMap) -> Option<u64> {

@@ -52,10 +52,7 @@ where
     type Future = Ready<Result<Self::Transform, ()>>;
 
     fn new_transform(&self, inner: I) -> Self::Future {
-        ready(Ok(MiddlewareService {
-            receiver: self.receiver.clone(),
-            inner: Rc::new(inner),
-        }))
+        ready(Ok(MiddlewareService { receiver: self.receiver.clone(), inner: Rc::new(inner) }))
     }
 }
 
@@ -112,9 +109,7 @@ where
     let started = Instant::now();
     let body = intake.verified.raw().clone();
     let seat = Rc::new(Seat::default());
-    request
-        .extensions_mut()
-        .insert(Slot::new(intake.verified, receiver.settings(), &seat));
+    request.extensions_mut().insert(Slot::new(intake.verified, receiver.settings(), &seat));
     // Nothing here may hold the request from now on: see `Seat`.
     let routed = ServiceRequest::from_parts(request, Payload::from(body));
     let route = pin!(async { inner.call(routed).await });
@@ -163,8 +158,6 @@ impl<H, S> fmt::Debug for Middleware<H, S> {
 
 impl<H, S, I> fmt::Debug for MiddlewareService<H, S, I> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("MiddlewareService")
-            .field("receiver", &self.receiver)
-            .finish_non_exhaustive()
+        f.debug_struct("MiddlewareService").field("receiver", &self.receiver).finish_non_exhaustive()
     }
 }

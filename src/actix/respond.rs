@@ -25,9 +25,7 @@ pub(super) fn respond(answer: &Answer, disposition: Disposition) -> HttpResponse
 pub(super) fn plain(answer: &Answer) -> HttpResponse {
     match answer.body() {
         "" => bare(answer),
-        text => bare(answer)
-            .set_body(Bytes::from_static(text.as_bytes()))
-            .map_into_boxed_body(),
+        text => bare(answer).set_body(Bytes::from_static(text.as_bytes())).map_into_boxed_body(),
     }
 }
 
@@ -37,17 +35,10 @@ pub(super) fn plain(answer: &Answer) -> HttpResponse {
 /// closes the connection instead while the payload is alive, so the response keeps it alive.
 pub(super) fn respond_unread(answer: &Answer, disposition: Disposition, rest: Payload) -> HttpResponse {
     let mut response = bare(answer);
-    response
-        .head_mut()
-        .set_connection_type(actix_http::ConnectionType::Close);
+    response.head_mut().set_connection_type(actix_http::ConnectionType::Close);
     response.extensions_mut().insert(disposition);
     let text = Bytes::from_static(answer.body().as_bytes());
-    response
-        .set_body(Unread {
-            text: Some(text),
-            _rest: rest,
-        })
-        .map_into_boxed_body()
+    response.set_body(Unread { text: Some(text), _rest: rest }).map_into_boxed_body()
 }
 
 fn bare(answer: &Answer) -> HttpResponse {

@@ -19,10 +19,7 @@ pub struct At<H, S> {
 
 impl<H, S> At<H, S> {
     pub(super) fn new(receiver: Receiver<H, S>, path: &str) -> Self {
-        Self {
-            receiver,
-            path: path.to_owned(),
-        }
+        Self { receiver, path: path.to_owned() }
     }
 }
 
@@ -45,9 +42,7 @@ async fn receive<H: Handlers, S: DedupeStore>(receiver: &Receiver<H, S>, request
     let (request, mut payload) = request.into_parts();
     let response = match take_in(receiver, &request, &mut payload).await {
         Ok(mut intake) => {
-            let disposition = record
-                .in_span(receiver.work(&mut intake.verified, intake.now, &record))
-                .await;
+            let disposition = record.in_span(receiver.work(&mut intake.verified, intake.now, &record)).await;
             let answer = record.end(&disposition, receiver.pause());
             respond(&answer, disposition)
         }

@@ -21,11 +21,7 @@ pub struct Claim<S: DedupeStore> {
 impl<S: DedupeStore> Claim<S> {
     /// Takes charge of `token`, which `store` has handed out.
     pub fn new(store: Arc<S>, token: ClaimToken) -> Self {
-        Self {
-            store,
-            token,
-            settled: false,
-        }
+        Self { store, token, settled: false }
     }
 
     /// What the store handed out.
@@ -78,8 +74,6 @@ impl<S: DedupeStore> Drop for Claim<S> {
 
 impl<S: DedupeStore> fmt::Debug for Claim<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Claim")
-            .field("token", &self.token)
-            .finish_non_exhaustive()
+        f.debug_struct("Claim").field("token", &self.token).finish_non_exhaustive()
     }
 }

@@ -39,15 +39,8 @@ impl ClaimKey {
     fn digest(kind: u8, source: &Source, tenant: Option<&TenantId>, identity: &[u8]) -> Self {
         let mut digest = RunningDigest::default();
         // With a tenant it is another kind of key, so that the pieces cannot be mistaken for one another.
-        digest.update(&[if tenant.is_some() {
-            kind.to_ascii_uppercase()
-        } else {
-            kind
-        }]);
-        for name in [Some(source.as_str()), tenant.map(TenantId::as_str)]
-            .into_iter()
-            .flatten()
-        {
+        digest.update(&[if tenant.is_some() { kind.to_ascii_uppercase() } else { kind }]);
+        for name in [Some(source.as_str()), tenant.map(TenantId::as_str)].into_iter().flatten() {
             digest.update(&(name.len() as u64).to_le_bytes());
             digest.update(name.as_bytes());
         }
@@ -128,11 +121,7 @@ mod tests {
     fn two_tenants_never_share_a_key() {
         let key = |tenant: Option<&str>| {
             let tenant = tenant.map(|tenant| TenantId::new(tenant).unwrap());
-            ClaimKey::for_id(
-                &Source::new("a").unwrap(),
-                tenant.as_ref(),
-                &DeliveryId::new("x").unwrap(),
-            )
+            ClaimKey::for_id(&Source::new("a").unwrap(), tenant.as_ref(), &DeliveryId::new("x").unwrap())
         };
         assert_ne!(key(Some("b")), key(Some("c")));
         assert_ne!(key(Some("b")), key(None));
@@ -163,9 +152,6 @@ mod tests {
     fn two_bodies_have_two_fingerprints() {
         assert_eq!(Fingerprint::of(b"{}"), Fingerprint::of(b"{}"));
         assert_ne!(Fingerprint::of(b"{}"), Fingerprint::of(b"{ }"));
-        assert_eq!(
-            Fingerprint::from_u128(Fingerprint::of(b"").as_u128()),
-            Fingerprint::of(b"")
-        );
+        assert_eq!(Fingerprint::from_u128(Fingerprint::of(b"").as_u128()), Fingerprint::of(b""));
     }
 }

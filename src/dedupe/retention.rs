@@ -20,11 +20,7 @@ pub fn check_retention(
     if retention > exposed {
         return Ok(());
     }
-    Err(RetentionTooShort {
-        retention,
-        retry_horizon,
-        tolerance,
-    })
+    Err(RetentionTooShort { retention, retry_horizon, tolerance })
 }
 
 /// A store forgets before the sender has stopped retrying.

@@ -33,30 +33,19 @@ impl HandlerError {
     /// A failure that another try may mend.
     #[must_use]
     pub fn retryable(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        Self {
-            error: error.into(),
-            permanent: false,
-            retry_after: None,
-        }
+        Self { error: error.into(), permanent: false, retry_after: None }
     }
 
     /// A failure that no other try can mend.
     #[must_use]
     pub fn permanent(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        Self {
-            error: error.into(),
-            permanent: true,
-            retry_after: None,
-        }
+        Self { error: error.into(), permanent: true, retry_after: None }
     }
 
     /// The same, asking the sender not to come back before `delay` (in whole seconds, at least one).
     #[must_use]
     pub fn retry_after(self, delay: Duration) -> Self {
-        Self {
-            retry_after: Some(delay),
-            ..self
-        }
+        Self { retry_after: Some(delay), ..self }
     }
 
     /// Whether no other try can mend it.
@@ -84,10 +73,7 @@ impl<E: Into<Box<dyn Error + Send + Sync>>> From<E> for HandlerError {
 
 impl fmt::Debug for HandlerError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("HandlerError")
-            .field("error", &self.error)
-            .field("permanent", &self.permanent)
-            .finish()
+        f.debug_struct("HandlerError").field("error", &self.error).field("permanent", &self.permanent).finish()
     }
 }
 
@@ -116,10 +102,7 @@ pub trait ResultExt<T> {
 
 impl<T, E: Into<HandlerError>> ResultExt<T> for Result<T, E> {
     fn permanent(self) -> Result<T, HandlerError> {
-        self.map_err(|error| HandlerError {
-            permanent: true,
-            ..error.into()
-        })
+        self.map_err(|error| HandlerError { permanent: true, ..error.into() })
     }
 }
 

@@ -96,13 +96,7 @@ impl Envelope {
                 return Err(EnvelopeError::MissingType { tag });
             }
         };
-        Ok(Opened {
-            event_type,
-            tag,
-            content: self.content,
-            place: place.unwrap_or(Place::null(body)),
-            rest,
-        })
+        Ok(Opened { event_type, tag, content: self.content, place: place.unwrap_or(Place::null(body)), rest })
     }
 }
 
@@ -152,10 +146,7 @@ impl<'a> Members<'a> {
     fn begin(body: &'a [u8]) -> Result<Self, EnvelopeError> {
         let mut members = Self { body, begin: 0, at: 0 };
         match members.mark() {
-            Some(b'{') => Ok(Self {
-                begin: members.at - 1,
-                ..members
-            }),
+            Some(b'{') => Ok(Self { begin: members.at - 1, ..members }),
             _ => Err(members.mistake()),
         }
     }
@@ -252,10 +243,7 @@ impl<'de> Visitor<'de> for TextVisitor {
 mod tests {
     use super::*;
 
-    const ENVELOPE: Envelope = Envelope {
-        tag: Some("event"),
-        content: Some("data"),
-    };
+    const ENVELOPE: Envelope = Envelope { tag: Some("event"), content: Some("data") };
 
     fn open(body: &'static str) -> Result<(String, &'static str), EnvelopeError> {
         let body: &'static Bytes = Box::leak(Box::new(Bytes::from_static(body.as_bytes())));
@@ -269,10 +257,7 @@ mod tests {
     fn the_payload_stays_as_it_came() {
         let expected = || Ok(("a.b".to_owned(), r#"{ "x" : 1e2 }"#));
         assert_eq!(open(r#"{"event":"a.b","data":{ "x" : 1e2 }}"#), expected());
-        assert_eq!(
-            open(r#" {"data":{ "x" : 1e2 } , "other":[{}], "event":"\u0061.b"} "#),
-            expected()
-        );
+        assert_eq!(open(r#" {"data":{ "x" : 1e2 } , "other":[{}], "event":"\u0061.b"} "#), expected());
     }
 
     #[test]
@@ -321,14 +306,9 @@ mod tests {
 
     #[test]
     fn without_a_content_member_the_body_is_the_payload() {
-        let envelope = Envelope {
-            tag: None,
-            content: None,
-        };
+        let envelope = Envelope { tag: None, content: None };
         let body = Bytes::from_static(br#"{"zen":"x"}"#);
-        let opened = envelope
-            .open(&body, Some(EventType::from_static("ping")), |_| None)
-            .unwrap();
+        let opened = envelope.open(&body, Some(EventType::from_static("ping")), |_| None).unwrap();
         assert_eq!(opened.event_type, "ping");
         assert_eq!(opened.payload().json(), r#"{"zen":"x"}"#);
         assert_eq!(opened.payload().to_bytes().as_ptr(), body.as_ptr());
@@ -383,10 +363,7 @@ mod tests {
 
     #[test]
     fn a_type_beside_the_members_of_its_payload() {
-        let envelope = Envelope {
-            tag: Some("type"),
-            content: None,
-        };
+        let envelope = Envelope { tag: Some("type"), content: None };
         let body = Bytes::from_static(br#" {"type":"a","x":1} "#);
         let opened = envelope.open(&body, None, |_| None).unwrap();
         assert_eq!(opened.payload().json(), r#"{"type":"a","x":1}"#);

@@ -85,9 +85,6 @@ impl Default for PayloadError {
 
 impl From<&serde_json::Error> for PayloadError {
     fn from(error: &serde_json::Error) -> Self {
-        Self {
-            line: error.line(),
-            column: error.column(),
-        }
+        Self { line: error.line(), column: error.column() }
     }
 }

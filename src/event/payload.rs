@@ -22,10 +22,7 @@ impl<'a> RawPayload<'a> {
     /// the latter kind.
     #[must_use]
     pub fn json(&self) -> &'a str {
-        self.0
-            .bytes()
-            .and_then(|json| std::str::from_utf8(json).ok())
-            .unwrap_or("null")
+        self.0.bytes().and_then(|json| std::str::from_utf8(json).ok()).unwrap_or("null")
     }
 
     /// The body that the payload came in.
@@ -55,9 +52,7 @@ impl<'a> RawPayload<'a> {
 /// The length of the body that it stands in.
 impl fmt::Debug for RawPayload<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RawPayload")
-            .field("body_len", &self.0.body.len())
-            .finish_non_exhaustive()
+        f.debug_struct("RawPayload").field("body_len", &self.0.body.len()).finish_non_exhaustive()
     }
 }
 
@@ -72,24 +67,13 @@ pub(super) struct Place<'a> {
 impl<'a> Place<'a> {
     /// A payload that begins at `begin`, or behind white space there.
     pub(super) fn from(body: &'a Bytes, begin: usize) -> Self {
-        let space = body[begin..]
-            .iter()
-            .take_while(|byte| byte.is_ascii_whitespace())
-            .count();
-        Self {
-            body,
-            begin: Some(begin + space),
-            end: Cell::new(None),
-        }
+        let space = body[begin..].iter().take_while(|byte| byte.is_ascii_whitespace()).count();
+        Self { body, begin: Some(begin + space), end: Cell::new(None) }
     }
 
     /// No payload.
     pub(super) fn null(body: &'a Bytes) -> Self {
-        Self {
-            body,
-            begin: None,
-            end: Cell::new(None),
-        }
+        Self { body, begin: None, end: Cell::new(None) }
     }
 
     pub(super) fn body(&self) -> &'a Bytes {
@@ -137,10 +121,7 @@ impl<'a> Place<'a> {
 /// The length only.
 impl fmt::Debug for Place<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Place")
-            .field("body_len", &self.body.len())
-            .field("begin", &self.begin)
-            .finish_non_exhaustive()
+        f.debug_struct("Place").field("body_len", &self.body.len()).field("begin", &self.begin).finish_non_exhaustive()
     }
 }
 
@@ -175,10 +156,7 @@ impl Unknown {
     /// An event that is kept as it came.
     #[must_use]
     pub fn new(event_type: EventType, payload: RawPayload<'_>) -> Self {
-        Self {
-            event_type,
-            payload: payload.to_bytes(),
-        }
+        Self { event_type, payload: payload.to_bytes() }
     }
 
     /// The type's name.

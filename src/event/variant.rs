@@ -24,28 +24,19 @@ impl Variant {
     /// A variant for one event type.
     #[must_use]
     pub const fn event(name: &'static str, event_type: &'static str) -> Self {
-        Self {
-            name,
-            kind: VariantKind::Event(event_type),
-        }
+        Self { name, kind: VariantKind::Event(event_type) }
     }
 
     /// A variant that holds an enum of its own.
     #[must_use]
     pub const fn group(name: &'static str, variants: &'static [Variant]) -> Self {
-        Self {
-            name,
-            kind: VariantKind::Group(variants),
-        }
+        Self { name, kind: VariantKind::Group(variants) }
     }
 
     /// The variant for every type that the enum does not know.
     #[must_use]
     pub const fn unknown(name: &'static str) -> Self {
-        Self {
-            name,
-            kind: VariantKind::Unknown,
-        }
+        Self { name, kind: VariantKind::Unknown }
     }
 }
 

@@ -187,9 +187,6 @@ pub enum KeyringError {
 impl KeyringError {
     /// The same, said of the file at `path`.
     pub(super) fn in_file(self, path: &std::path::Path) -> Self {
-        Self::File {
-            path: path.to_owned(),
-            reason: Box::new(self),
-        }
+        Self::File { path: path.to_owned(), reason: Box::new(self) }
     }
 }

@@ -42,10 +42,8 @@ struct Table {
 }
 
 fn read_key((at, table): (usize, Table)) -> Result<Key, KeyringError> {
-    let id = KeyId::new(&table.id.0).map_err(|reason| KeyringError::InvalidId {
-        which: format!("key {} in the file", at + 1),
-        reason,
-    })?;
+    let id = KeyId::new(&table.id.0)
+        .map_err(|reason| KeyringError::InvalidId { which: format!("key {} in the file", at + 1), reason })?;
     let secret =
         Secret::new(table.secret.0.as_str()).map_err(|reason| KeyringError::Secret { id: id.clone(), reason })?;
     let mut key = Key::new(id.clone(), secret);
@@ -65,20 +63,14 @@ fn read_date(id: &KeyId, setting: &'static str, value: &Value) -> Result<Timesta
         Value::String(text) => Timestamp::parse_rfc3339(text).ok(),
         _ => None,
     };
-    moment.ok_or_else(|| KeyringError::InvalidDate {
-        id: id.clone(),
-        setting,
-    })
+    moment.ok_or_else(|| KeyringError::InvalidDate { id: id.clone(), setting })
 }
 
 /// Line and column, both from 1, at which `span` begins.
 fn place(text: &str, span: Option<Range<usize>>) -> (usize, usize) {
     let before = text.get(..span.map_or(0, |span| span.start)).unwrap_or(text);
     let line_start = before.rfind('\n').map_or(0, |at| at + 1);
-    (
-        before.matches('\n').count() + 1,
-        before[line_start..].chars().count() + 1,
-    )
+    (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
 }
 
 /// A string that is wiped on drop. The id is one too, since a secret may stand there by mistake.
@@ -153,10 +145,7 @@ mod tests {
             ("[[key]]\nid = 'a'\nplanted = 'planted'\n", "line 3, column 1"),
             ("[[key]]\nid = 'a'\nsecrets = 'planted'\n", "line 3, column 1"),
             ("[[key]]\nid = 'a'\nsecret = ['planted']\n", "line 3, column 10"),
-            (
-                "[[key]]\nid = 'a'\nsecret = { planted = 'planted' }\n",
-                "line 3, column 10",
-            ),
+            ("[[key]]\nid = 'a'\nsecret = { planted = 'planted' }\n", "line 3, column 10"),
             ("[[key]]\nid = ['planted']\nsecret = 'planted'\n", "line 2, column 6"),
             ("[[key]]\nsecret = 'planted'\n", "line 1, column 1"),
             ("key = 'planted'\n", "line 1, column 7"),

@@ -17,10 +17,7 @@ pub struct Key {
 impl Key {
     /// A key that always counts.
     pub fn new(id: KeyId, secret: Secret) -> Self {
-        Self {
-            info: KeyInfo::unbounded(id),
-            secret,
-        }
+        Self { info: KeyInfo::unbounded(id), secret }
     }
 
     /// Counts from `begin` on, that moment included.
@@ -71,11 +68,7 @@ impl KeyInfo {
 
     /// A key that always counts.
     pub(super) fn unbounded(id: KeyId) -> Self {
-        Self {
-            id,
-            not_before: None,
-            not_after: None,
-        }
+        Self { id, not_before: None, not_after: None }
     }
 
     /// Whether the key never counts again from `now` on.
@@ -100,11 +93,7 @@ mod tests {
 
     #[test]
     fn a_window_includes_its_begin_and_excludes_its_end() {
-        let key = |begin, end| KeyInfo {
-            id: KeyId::new("k").unwrap(),
-            not_before: begin,
-            not_after: end,
-        };
+        let key = |begin, end| KeyInfo { id: KeyId::new("k").unwrap(), not_before: begin, not_after: end };
         let at = Timestamp::from_millis;
         let bounded = key(Some(at(10)), Some(at(20)));
         let active = |info: &KeyInfo| [9, 10, 19, 20].map(|now| info.is_active(at(now)));

@@ -181,8 +181,7 @@ impl Keyring {
     /// As [`Keyring::rotate`].
     pub fn rotate_at(&self, new: Key, overlap: Duration, now: Timestamp) -> Result<(), KeyringError> {
         self.0.refuse_if_watched()?;
-        self.0
-            .change(|current, format| current.rotated(new, overlap, now, format))
+        self.0.change(|current, format| current.rotated(new, overlap, now, format))
     }
 
     /// Puts `keys` in the place of all that serve, the primary first.
@@ -206,9 +205,7 @@ impl Keyring {
 
 impl fmt::Debug for Keyring {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Keyring")
-            .field("keys", &self.keys())
-            .finish_non_exhaustive()
+        f.debug_struct("Keyring").field("keys", &self.keys()).finish_non_exhaustive()
     }
 }
 
@@ -218,10 +215,7 @@ impl Keyring {
         let (watcher, keys) = Watcher::begin(path, interval)?;
         let set = KeySet::new(keys, None).map_err(|reason| reason.in_file(path))?;
         let (alive, last_handle_gone) = mpsc::channel();
-        let origin = Origin::File {
-            path: path.to_owned(),
-            _alive: alive,
-        };
+        let origin = Origin::File { path: path.to_owned(), _alive: alive };
         let ring = Self::of(set, origin);
         let thread = watcher
             .spawn(Arc::downgrade(&ring.0), last_handle_gone)
@@ -331,10 +325,7 @@ fn agree(bound: &SecretFormat, asked: &SecretFormat) -> Result<(), KeyringError>
     if bound == asked {
         return Ok(());
     }
-    Err(KeyringError::FormatConflict {
-        bound: describe(bound),
-        asked: describe(asked),
-    })
+    Err(KeyringError::FormatConflict { bound: describe(bound), asked: describe(asked) })
 }
 
 /// The key in `variable` and, where there is one, that in `{variable}_PREVIOUS`.
@@ -342,9 +333,8 @@ pub(super) fn keys_of_environment(
     variable: &str,
     lookup: impl Fn(&str) -> Option<OsString>,
 ) -> Result<Vec<Key>, KeyringError> {
-    let primary = key_of_variable(variable, &lookup)?.ok_or_else(|| KeyringError::Variable {
-        variable: variable.to_owned(),
-    })?;
+    let primary =
+        key_of_variable(variable, &lookup)?.ok_or_else(|| KeyringError::Variable { variable: variable.to_owned() })?;
     let previous = key_of_variable(&format!("{variable}_PREVIOUS"), &lookup)?;
     Ok(std::iter::once(primary).chain(previous).collect())
 }
@@ -355,9 +345,7 @@ fn key_of_variable(name: &str, lookup: impl Fn(&str) -> Option<OsString>) -> Res
     };
     let value = value.into_string().map_err(|value| {
         drop(Zeroizing::new(value.into_encoded_bytes()));
-        KeyringError::NotUtf8 {
-            which: format!("the environment variable `{name}`"),
-        }
+        KeyringError::NotUtf8 { which: format!("the environment variable `{name}`") }
     })?;
     let secret = Secret::new(value);
     let id = KeyId::new(name).map_err(|reason| KeyringError::InvalidId {

@@ -86,11 +86,7 @@ mod tests {
         assert_eq!(Secret::new("").err(), Some(SecretError::Empty));
         assert_eq!(Secret::from_bytes([]).err(), Some(SecretError::Empty));
         for padded in ["x\n", "x\r\n", " x", "\tx", "x\u{a0}", " ", "\n"] {
-            assert_eq!(
-                Secret::new(padded).err(),
-                Some(SecretError::SurroundingWhitespace),
-                "{padded:?}"
-            );
+            assert_eq!(Secret::new(padded).err(), Some(SecretError::SurroundingWhitespace), "{padded:?}");
         }
     }
 
@@ -103,11 +99,6 @@ mod tests {
     #[test]
     fn debug_shows_nothing() {
         let secret = Secret::new("planted").unwrap();
-        assert_eq!(
-            format!("{secret:?} {:#?}", Some(secret.clone()))
-                .matches("plant")
-                .count(),
-            0
-        );
+        assert_eq!(format!("{secret:?} {:#?}", Some(secret.clone())).matches("plant").count(), 0);
     }
 }

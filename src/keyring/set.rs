@@ -51,28 +51,19 @@ impl KeySet {
     pub(super) fn single(key: Key) -> Self {
         let Key { info, secret } = key;
         let material = Material::Unbound(secret);
-        Self {
-            entries: vec![Entry { info, material }],
-            decoy: false,
-        }
+        Self { entries: vec![Entry { info, material }], decoy: false }
     }
 
     /// One key that nobody has.
     pub(super) fn decoy(id: KeyId) -> Self {
         let info = KeyInfo::unbounded(id);
         let material = Material::Bound(MacKey::unknowable());
-        Self {
-            entries: vec![Entry { info, material }],
-            decoy: true,
-        }
+        Self { entries: vec![Entry { info, material }], decoy: true }
     }
 
     /// What stands for keys that cannot be used with a scheme: none.
     pub(crate) fn unusable() -> Self {
-        Self {
-            entries: Vec::new(),
-            decoy: false,
-        }
+        Self { entries: Vec::new(), decoy: false }
     }
 
     /// The same keys, decoded.
@@ -86,10 +77,7 @@ impl KeySet {
                 },
             })
         });
-        Ok(Self {
-            entries: entries.collect::<Result<_, KeyringError>>()?,
-            decoy: self.decoy,
-        })
+        Ok(Self { entries: entries.collect::<Result<_, KeyringError>>()?, decoy: self.decoy })
     }
 
     /// The set in which `new` comes first and every other key ends `overlap` after `now` at the latest.
@@ -159,11 +147,7 @@ impl Entry {
     fn new(key: Key, format: Option<&SecretFormat>) -> Result<Self, KeyringError> {
         let Key { info, secret } = key;
         if let (true, Some(not_before), Some(not_after)) = (info.is_never_active(), info.not_before, info.not_after) {
-            return Err(KeyringError::Window {
-                id: info.id,
-                not_before,
-                not_after,
-            });
+            return Err(KeyringError::Window { id: info.id, not_before, not_after });
         }
         let material = match format {
             Some(format) => decode(&info.id, &secret, format)?,
@@ -176,16 +160,10 @@ impl Entry {
 fn decode(id: &KeyId, secret: &Secret, format: &SecretFormat) -> Result<Material, KeyringError> {
     let bytes = format
         .decode(secret.expose())
-        .ok_or_else(|| KeyringError::Undecodable {
-            id: id.clone(),
-            expected: describe(format),
-        })?;
+        .ok_or_else(|| KeyringError::Undecodable { id: id.clone(), expected: describe(format) })?;
     MacKey::new(&bytes)
         .map(Material::Bound)
-        .ok_or_else(|| KeyringError::EmptySecret {
-            id: id.clone(),
-            expected: describe(format),
-        })
+        .ok_or_else(|| KeyringError::EmptySecret { id: id.clone(), expected: describe(format) })
 }
 
 /// The new key must count once the others have ended.
@@ -193,11 +171,7 @@ fn check_rotation(new: &KeyInfo, now: Timestamp, end: Timestamp) -> Result<(), K
     let id = || new.id.clone();
     match (new.not_before, new.not_after) {
         (_, Some(not_after)) if not_after <= now => Err(KeyringError::Ended { id: id(), not_after }),
-        (Some(not_before), _) if not_before > end => Err(KeyringError::Gap {
-            id: id(),
-            not_before,
-            end,
-        }),
+        (Some(not_before), _) if not_before > end => Err(KeyringError::Gap { id: id(), not_before, end }),
         _ => Ok(()),
     }
 }
@@ -205,9 +179,7 @@ fn check_rotation(new: &KeyInfo, now: Timestamp, end: Timestamp) -> Result<(), K
 fn check_ids(entries: &[Entry]) -> Result<(), KeyringError> {
     for (at, entry) in entries.iter().enumerate() {
         if entries[..at].iter().any(|earlier| earlier.info.id == entry.info.id) {
-            return Err(KeyringError::DuplicateId {
-                id: entry.info.id.clone(),
-            });
+            return Err(KeyringError::DuplicateId { id: entry.info.id.clone() });
         }
     }
     Ok(())

@@ -29,23 +29,15 @@ fn what_cannot_serve_is_refused() {
         assert!(matches!(refused(vec![window]), KeyringError::Window { id, .. } if id == "a"));
     }
     let many = |count: usize| (0..count).map(|n| key(&n.to_string()));
-    assert!(matches!(
-        refused(many(17).collect()),
-        KeyringError::TooManyKeys { count: 17 }
-    ));
+    assert!(matches!(refused(many(17).collect()), KeyringError::TooManyKeys { count: 17 }));
     assert_eq!(Keyring::new(many(16)).unwrap().keys().len(), Keyring::MAX_KEYS);
 }
 
 #[test]
 fn the_environment_gives_a_primary_and_a_previous_key() {
     let keys = |set: &[(&str, &str)]| {
-        let set: Vec<_> = set
-            .iter()
-            .map(|(name, value)| (name.to_string(), OsString::from(value)))
-            .collect();
-        keys_of_environment("HOOK", move |name| {
-            set.iter().find(|(set, _)| set == name).map(|(_, value)| value.clone())
-        })
+        let set: Vec<_> = set.iter().map(|(name, value)| (name.to_string(), OsString::from(value))).collect();
+        keys_of_environment("HOOK", move |name| set.iter().find(|(set, _)| set == name).map(|(_, value)| value.clone()))
     };
     let ids = |set: &[(&str, &str)]| -> Vec<String> {
         let keys = keys(set).unwrap();
@@ -53,25 +45,14 @@ fn the_environment_gives_a_primary_and_a_previous_key() {
     };
     assert_eq!(ids(&[("HOOK", "new")]), ["HOOK"]);
     assert_eq!(ids(&[("HOOK", "new"), ("HOOK_PREVIOUS", "")]), ["HOOK"]);
-    assert_eq!(
-        ids(&[("HOOK", "new"), ("HOOK_PREVIOUS", "old")]),
-        ["HOOK", "HOOK_PREVIOUS"]
-    );
+    assert_eq!(ids(&[("HOOK", "new"), ("HOOK_PREVIOUS", "old")]), ["HOOK", "HOOK_PREVIOUS"]);
 
     for set in [&[][..], &[("HOOK", "")], &[("HOOK_PREVIOUS", "old")]] {
         let error = keys(set).unwrap_err();
-        assert!(
-            matches!(&error, KeyringError::Variable { variable } if variable == "HOOK"),
-            "{error}"
-        );
+        assert!(matches!(&error, KeyringError::Variable { variable } if variable == "HOOK"), "{error}");
     }
-    let error = keys(&[("HOOK", "new"), ("HOOK_PREVIOUS", "planted\n")])
-        .unwrap_err()
-        .to_string();
-    assert!(
-        error.starts_with("key `HOOK_PREVIOUS`: the secret begins or ends"),
-        "{error}"
-    );
+    let error = keys(&[("HOOK", "new"), ("HOOK_PREVIOUS", "planted\n")]).unwrap_err().to_string();
+    assert!(error.starts_with("key `HOOK_PREVIOUS`: the secret begins or ends"), "{error}");
     assert!(!error.contains("planted"), "{error}");
 }
 
@@ -97,11 +78,7 @@ fn rotation_makes_the_new_key_primary_and_ends_the_others() {
     .unwrap();
     ring.rotate_at(key("new"), HOUR, now).unwrap();
 
-    let ends: Vec<_> = ring
-        .keys()
-        .iter()
-        .map(|key| (key.id().to_string(), key.not_after()))
-        .collect();
+    let ends: Vec<_> = ring.keys().iter().map(|key| (key.id().to_string(), key.not_after())).collect();
     assert_eq!(
         ends,
         [
@@ -119,8 +96,7 @@ fn rotation_makes_the_new_key_primary_and_ends_the_others() {
 #[test]
 fn rotation_saturates_at_the_end_of_time() {
     let ring = Keyring::new([key("old")]).unwrap();
-    ring.rotate_at(key("new"), Duration::MAX, Timestamp::MAX.saturating_sub(HOUR))
-        .unwrap();
+    ring.rotate_at(key("new"), Duration::MAX, Timestamp::MAX.saturating_sub(HOUR)).unwrap();
     assert_eq!(ring.keys()[1].not_after(), Some(Timestamp::MAX));
     ring.rotate_at(key("newer"), Duration::MAX, Timestamp::MAX).unwrap();
     assert_eq!(ids(&ring), ["newer"], "an end at the last moment excludes that moment");
@@ -133,24 +109,12 @@ fn a_refused_change_leaves_the_keys_alone() {
     let before = ring.keys();
     let rotate = |new: Key, overlap| ring.rotate_at(new, overlap, now).unwrap_err();
 
-    assert!(matches!(
-        rotate(key("new"), HOUR),
-        KeyringError::TooManyKeys { count: 17 }
-    ));
+    assert!(matches!(rotate(key("new"), HOUR), KeyringError::TooManyKeys { count: 17 }));
     assert!(matches!(rotate(key("3"), HOUR), KeyringError::DuplicateId { .. }));
-    assert!(matches!(
-        rotate(key("3"), Duration::ZERO),
-        KeyringError::DuplicateId { .. }
-    ));
-    assert!(matches!(
-        rotate(key("new").not_after(now), HOUR),
-        KeyringError::Ended { .. }
-    ));
+    assert!(matches!(rotate(key("3"), Duration::ZERO), KeyringError::DuplicateId { .. }));
+    assert!(matches!(rotate(key("new").not_after(now), HOUR), KeyringError::Ended { .. }));
     let gap = key("new").not_before(now.saturating_add(HOUR));
-    assert!(matches!(
-        rotate(gap.clone(), HOUR - Duration::from_millis(1)),
-        KeyringError::Gap { .. }
-    ));
+    assert!(matches!(rotate(gap.clone(), HOUR - Duration::from_millis(1)), KeyringError::Gap { .. }));
     assert!(matches!(ring.replace([]).unwrap_err(), KeyringError::NoKeys));
     assert_eq!(ring.keys(), before);
 
@@ -195,22 +159,15 @@ fn a_ring_is_bound_once_and_later_keys_follow() {
     ring.bind(&standard()).unwrap();
     ring.bind(&standard()).unwrap();
     assert_eq!(primary_tag(&ring), tag_under(b"hello"));
-    assert!(matches!(
-        ring.bind(&SecretFormat::text()),
-        Err(KeyringError::FormatConflict { .. })
-    ));
+    assert!(matches!(ring.bind(&SecretFormat::text()), Err(KeyringError::FormatConflict { .. })));
 
     ring.rotate(named("next", "whsec_d29ybGQ"), HOUR).unwrap();
     assert_eq!(primary_tag(&ring), tag_under(b"world"));
 
-    for (text, what) in [
-        ("whsec_not base64: planted", "does not decode"),
-        ("whsec_", "holds nothing"),
-    ] {
-        for error in [
-            ring.rotate(named("bad", text), HOUR).unwrap_err(),
-            ring.replace([named("bad", text)]).unwrap_err(),
-        ] {
+    for (text, what) in [("whsec_not base64: planted", "does not decode"), ("whsec_", "holds nothing")] {
+        for error in
+            [ring.rotate(named("bad", text), HOUR).unwrap_err(), ring.replace([named("bad", text)]).unwrap_err()]
+        {
             let shown = format!("{error} {error:?}");
             assert!(shown.contains(what) && shown.contains("`bad`"), "{shown}");
             assert!(shown.contains("base64 after the prefix `whsec_`"), "{shown}");
@@ -246,10 +203,7 @@ fn debug_never_shows_a_secret() {
     ring.bind(&SecretFormat::text()).unwrap();
     let bound = format!("{ring:?} {ring:#?} {:?}", ring.keys());
     assert!(unbound.contains("visible") && bound.contains("visible"));
-    assert!(
-        !unbound.contains("planted") && !bound.contains("planted"),
-        "{unbound} {bound}"
-    );
+    assert!(!unbound.contains("planted") && !bound.contains("planted"), "{unbound} {bound}");
 }
 
 #[test]
@@ -270,18 +224,9 @@ fn a_file_that_is_no_use_at_the_start_is_an_error_that_names_it() {
     };
     assert!(matches!(refused(None), KeyringError::Unreadable { .. }));
     assert!(matches!(refused(Some("")), KeyringError::NoKeys));
-    assert!(matches!(
-        refused(Some("key = 'planted'")),
-        KeyringError::InvalidToml { .. }
-    ));
-    assert!(matches!(
-        refused(Some(&"#".repeat(70_000))),
-        KeyringError::Unreadable { .. }
-    ));
-    assert!(matches!(
-        Keyring::watch(dir.path(".")).unwrap_err(),
-        KeyringError::File { .. }
-    ));
+    assert!(matches!(refused(Some("key = 'planted'")), KeyringError::InvalidToml { .. }));
+    assert!(matches!(refused(Some(&"#".repeat(70_000))), KeyringError::Unreadable { .. }));
+    assert!(matches!(Keyring::watch(dir.path(".")).unwrap_err(), KeyringError::File { .. }));
 }
 
 #[test]
@@ -346,10 +291,7 @@ fn a_broken_file_keeps_the_keys_until_it_is_mended() {
     problem("key `new` does not decode");
     fs::remove_file(&path).unwrap();
     problem("cannot be read");
-    dir.replace(
-        &path,
-        "[[key]]\nid = 'twin'\nsecret = 'x'\n[[key]]\nid = 'twin'\nsecret = 'x'\n",
-    );
+    dir.replace(&path, "[[key]]\nid = 'twin'\nsecret = 'x'\n[[key]]\nid = 'twin'\nsecret = 'x'\n");
     problem("twin");
 
     dir.replace(&path, &toml(&["new"]));
@@ -464,9 +406,7 @@ fn tag_under(key: &[u8]) -> Tag {
 }
 
 fn toml(ids: &[&str]) -> String {
-    ids.iter()
-        .map(|id| format!("[[key]]\nid = \"{id}\"\nsecret = \"whsec_aGVsbG8=\"\n"))
-        .collect()
+    ids.iter().map(|id| format!("[[key]]\nid = \"{id}\"\nsecret = \"whsec_aGVsbG8=\"\n")).collect()
 }
 
 fn followed() -> (TempDir, PathBuf, Keyring, thread::JoinHandle<()>) {
@@ -532,10 +472,7 @@ impl Log {
     fn during(&self, work: impl FnOnce()) {
         let subscriber = || {
             let log = self.clone();
-            tracing_subscriber::fmt()
-                .with_ansi(false)
-                .with_writer(move || log.clone())
-                .finish()
+            tracing_subscriber::fmt().with_ansi(false).with_writer(move || log.clone()).finish()
         };
         // While there is only one, whichever test's thread comes first decides for all whether a message is wanted.
         let _second = tracing::Dispatch::new(subscriber());

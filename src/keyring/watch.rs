@@ -90,9 +90,7 @@ impl Watcher {
         // A second write within one tick of the file system's clock leaves the look as it was, so a fresh look is read
         // again. A file that cannot be read is tried each time: what mends it need not show in the look.
         self.settled = still > COARSEST_TIMESTAMP && content.is_ok();
-        let taken = content
-            .as_ref()
-            .map_or_else(Taken::failed, |content| Taken::content(content));
+        let taken = content.as_ref().map_or_else(Taken::failed, |content| Taken::content(content));
         if taken != self.taken {
             self.taken = taken;
             self.take(ring, content);
@@ -100,9 +98,8 @@ impl Watcher {
     }
 
     fn take(&mut self, ring: &Ring, content: io::Result<Zeroizing<Vec<u8>>>) {
-        let keys = content
-            .map_err(|reason| KeyringError::Unreadable { reason })
-            .and_then(|content| read_keys(&content));
+        let keys =
+            content.map_err(|reason| KeyringError::Unreadable { reason }).and_then(|content| read_keys(&content));
         match ring.reload(keys) {
             Ok(keys) => {
                 let ids: Vec<_> = keys.iter().map(KeyInfo::id).collect();
@@ -144,9 +141,7 @@ impl Watcher {
 type Look = Result<Stamp, io::ErrorKind>;
 
 fn look(path: &Path) -> Look {
-    fs::metadata(path)
-        .map(|meta| Stamp::of(&meta))
-        .map_err(|error| error.kind())
+    fs::metadata(path).map(|meta| Stamp::of(&meta)).map_err(|error| error.kind())
 }
 
 /// What changes when a file is replaced or written to.
@@ -184,10 +179,7 @@ struct Stamp {
 #[cfg(not(unix))]
 impl Stamp {
     fn of(meta: &Metadata) -> Self {
-        Self {
-            size: meta.len(),
-            modified: meta.modified().ok(),
-        }
+        Self { size: meta.len(), modified: meta.modified().ok() }
     }
 }
 
@@ -229,11 +221,7 @@ fn read(path: &Path) -> io::Result<Reading> {
     let mut content = Zeroizing::new(Vec::with_capacity(MAX_FILE as usize + 1));
     File::open(path)?.take(MAX_FILE).read_to_end(&mut content)?;
     let stamp = Stamp::of(&meta);
-    Ok(if Stamp::of(&fs::metadata(path)?) == stamp {
-        Reading::Whole(stamp, content)
-    } else {
-        Reading::Unsettled
-    })
+    Ok(if Stamp::of(&fs::metadata(path)?) == stamp { Reading::Whole(stamp, content) } else { Reading::Unsettled })
 }
 
 /// For the first time, when there is no later look that would mend it.
@@ -249,8 +237,6 @@ fn read_patiently(path: &Path) -> Result<(Stamp, Zeroizing<Vec<u8>>), KeyringErr
 }
 
 fn read_keys(content: &[u8]) -> Result<Vec<Key>, KeyringError> {
-    let text = std::str::from_utf8(content).map_err(|_| KeyringError::NotUtf8 {
-        which: "the file".to_owned(),
-    })?;
+    let text = std::str::from_utf8(content).map_err(|_| KeyringError::NotUtf8 { which: "the file".to_owned() })?;
     file::parse(text)
 }

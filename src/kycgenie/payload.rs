@@ -48,9 +48,7 @@ impl Data {
 /// The length only.
 impl fmt::Debug for Data {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Data")
-            .field("len", &self.json.len())
-            .finish_non_exhaustive()
+        f.debug_struct("Data").field("len", &self.json.len()).finish_non_exhaustive()
     }
 }
 
@@ -145,19 +143,11 @@ mod tests {
     use super::*;
     use crate::event::Envelope;
 
-    const ENVELOPE: Envelope = Envelope {
-        tag: Some("event"),
-        content: Some("data"),
-    };
+    const ENVELOPE: Envelope = Envelope { tag: Some("event"), content: Some("data") };
 
     fn decode<T: FromPayload>(payload: &str) -> T {
         let body = Bytes::from(format!(r#"{{"event":"x","data":{payload}}}"#));
-        ENVELOPE
-            .open(&body, None, |_| None)
-            .unwrap()
-            .payload()
-            .decode()
-            .unwrap()
+        ENVELOPE.open(&body, None, |_| None).unwrap().payload().decode().unwrap()
     }
 
     #[test]
@@ -171,19 +161,9 @@ mod tests {
 
     #[test]
     fn no_shape_of_a_payload_fails() {
-        for payload in [
-            "null",
-            "7",
-            "[]",
-            "{}",
-            r#"{"answers_checked":"42","response_id":null}"#,
-        ] {
+        for payload in ["null", "7", "[]", "{}", r#"{"answers_checked":"42","response_id":null}"#] {
             let decoded: CheckAnswersPayload = decode(payload);
-            assert_eq!(
-                (&decoded.response_id, decoded.answers_checked),
-                (&None, None),
-                "{payload}"
-            );
+            assert_eq!((&decoded.response_id, decoded.answers_checked), (&None, None), "{payload}");
             assert_eq!(decoded.data().json(), payload);
         }
     }

@@ -17,10 +17,7 @@ impl<const N: usize> Routes<N> {
     /// The table of all event types in `variants`.
     #[must_use]
     pub const fn new(variants: &'static [Variant], covered: &'static [Covered]) -> Self {
-        let mut known = [Leaf {
-            event_type: "",
-            of: NONE,
-        }; N];
+        let mut known = [Leaf { event_type: "", of: NONE }; N];
         fill(variants, Owner::Handlers(covered), &mut known, 0);
         sort(&mut known);
         let unknown = unknown_handler(variants, covered);
@@ -30,9 +27,7 @@ impl<const N: usize> Routes<N> {
     /// The number of the handler for `event_type`; `None` where there is none but for `#[otherwise]`.
     #[must_use]
     pub fn handler(&self, event_type: &EventType) -> Option<usize> {
-        let found = self
-            .known
-            .binary_search_by(|leaf| leaf.event_type.cmp(event_type.as_str()));
+        let found = self.known.binary_search_by(|leaf| leaf.event_type.cmp(event_type.as_str()));
         let handler = found.map_or(self.unknown, |index| self.known[index].of);
         (handler != NONE).then_some(handler)
     }
@@ -67,10 +62,7 @@ pub const fn count(variants: &[Variant]) -> usize {
 /// All event types, sorted, with the number of the variant at the top that each belongs to.
 #[must_use]
 pub const fn leaves_by_variant<const N: usize>(variants: &'static [Variant]) -> [Leaf; N] {
-    let mut leaves = [Leaf {
-        event_type: "",
-        of: NONE,
-    }; N];
+    let mut leaves = [Leaf { event_type: "", of: NONE }; N];
     fill(variants, Owner::Top, &mut leaves, 0);
     sort(&mut leaves);
     leaves
@@ -101,15 +93,7 @@ pub const fn clash<const N: usize>(variants: &[Variant], leaves: &[Leaf], index:
             // Of two groups the later one reports.
             if !matches!(variants[other].kind, VariantKind::Group(_)) || other < index {
                 let other = variants[other].name;
-                text.push(&[
-                    "variants `",
-                    other,
-                    "` and `",
-                    name,
-                    "` both stand for `",
-                    a.event_type,
-                    "`: ",
-                ]);
+                text.push(&["variants `", other, "` and `", name, "` both stand for `", a.event_type, "`: "]);
                 text.push(&["an event type has one variant, in an enum and its groups together: remove one of them"]);
                 return text;
             }
@@ -176,11 +160,7 @@ const fn fill<const N: usize>(
         };
         match variants[i].kind {
             VariantKind::Event(event_type) => {
-                let of = if let Owner::Number(number) = owner {
-                    number
-                } else {
-                    NONE
-                };
+                let of = if let Owner::Number(number) = owner { number } else { NONE };
                 leaves[next] = Leaf { event_type, of };
                 next += 1;
             }

@@ -112,11 +112,7 @@ impl Disposition {
             Self::Panicked | Self::Released | Self::Undecodable(_) => (500, Some(pause)),
             Self::Overloaded | Self::StoreUnavailable | Self::TimedOut => (503, Some(pause)),
         };
-        Answer {
-            status,
-            retry_after,
-            body: body(status),
-        }
+        Answer { status, retry_after, body: body(status) }
     }
 
     /// What happened as one word, for logs and metrics.
@@ -226,11 +222,7 @@ mod tests {
         ];
         for (disposition, status, retry_after) in table {
             let answer = disposition.answer(Duration::from_secs(5));
-            assert_eq!(
-                (answer.status(), answer.retry_after()),
-                (status, retry_after),
-                "{disposition:?}"
-            );
+            assert_eq!((answer.status(), answer.retry_after()), (status, retry_after), "{disposition:?}");
             assert_eq!(answer.body(), body(status), "{disposition:?}");
         }
     }

@@ -18,17 +18,12 @@ pub(crate) struct Held {
 
 impl Budget {
     pub(crate) fn new(bytes: usize) -> Self {
-        Self {
-            left: AtomicUsize::new(bytes),
-        }
+        Self { left: AtomicUsize::new(bytes) }
     }
 
     /// An empty share, to be grown as bytes arrive.
     pub(crate) fn share(self: &Arc<Self>) -> Held {
-        Held {
-            budget: Arc::clone(self),
-            bytes: 0,
-        }
+        Held { budget: Arc::clone(self), bytes: 0 }
     }
 }
 
@@ -36,11 +31,7 @@ impl Held {
     /// Takes `more` bytes; `false` and nothing taken when there are not that many left.
     pub(crate) fn grow(&mut self, more: usize) -> bool {
         let take = |left: usize| left.checked_sub(more);
-        let taken = self
-            .budget
-            .left
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, take)
-            .is_ok();
+        let taken = self.budget.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok();
         if taken {
             self.bytes += more;
         }

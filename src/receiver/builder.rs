@@ -87,9 +87,7 @@ impl OnUndecodable {
 impl Settings {
     /// When a handler that began at `started` is dropped; a limit too long to add is 30 years.
     pub(crate) fn deadline(&self, started: Instant) -> Instant {
-        started
-            .checked_add(self.time_limit)
-            .unwrap_or_else(|| started + Duration::from_secs(30 * 365 * 24 * 60 * 60))
+        started.checked_add(self.time_limit).unwrap_or_else(|| started + Duration::from_secs(30 * 365 * 24 * 60 * 60))
     }
 
     /// How long a claim lasts: always longer than what runs under it.
@@ -133,22 +131,8 @@ impl ReceiverBuilder {
 impl<H, S> ReceiverBuilder<H, S> {
     /// What remembers deliveries. Unless set, a [`MemoryStore`] with its defaults: good for one process.
     pub fn dedupe<T: DedupeStore>(self, store: T) -> ReceiverBuilder<H, T> {
-        let Self {
-            scheme,
-            keys,
-            handlers,
-            settings,
-            clock,
-            ..
-        } = self;
-        ReceiverBuilder {
-            scheme,
-            keys,
-            store: Box::new(|| Ok(store)),
-            handlers,
-            settings,
-            clock,
-        }
+        let Self { scheme, keys, handlers, settings, clock, .. } = self;
+        ReceiverBuilder { scheme, keys, store: Box::new(|| Ok(store)), handlers, settings, clock }
     }
 
     /// Remembers no delivery: duplicates run again, as often as the sender, or whoever recorded a request of the
@@ -159,22 +143,8 @@ impl<H, S> ReceiverBuilder<H, S> {
 
     /// What runs. Without it, put [`Receiver::middleware`](crate::Receiver::middleware) around routes of your own.
     pub fn handlers<T>(self, handlers: T) -> ReceiverBuilder<T, S> {
-        let Self {
-            scheme,
-            keys,
-            store,
-            settings,
-            clock,
-            ..
-        } = self;
-        ReceiverBuilder {
-            scheme,
-            keys,
-            store,
-            handlers,
-            settings,
-            clock,
-        }
+        let Self { scheme, keys, store, settings, clock, .. } = self;
+        ReceiverBuilder { scheme, keys, store, handlers, settings, clock }
     }
 
     /// How long one handler may run; 15 s unless set. Past it the handler is dropped where it waits and the sender
@@ -243,14 +213,7 @@ impl<H, S: DedupeStore> ReceiverBuilder<H, S> {
     ///
     /// All mistakes at once, each naming the setting and a value that would work.
     pub fn build(self) -> Result<Receiver<H, S>, BuildError> {
-        let Self {
-            scheme,
-            keys,
-            store,
-            handlers,
-            settings,
-            clock,
-        } = self;
+        let Self { scheme, keys, store, handlers, settings, clock } = self;
         let mut mistakes = settings.mistakes();
         let horizon = settings.retry_horizon.unwrap_or(scheme.retry_horizon());
         let tolerance = scheme.tolerance().unwrap_or_default();
@@ -287,10 +250,7 @@ impl Settings {
         mistakes.extend((limits.body == 0).then(|| zero("body_limit", "1048576 bytes")));
         mistakes.extend(limits.deadline.is_zero().then(|| zero("body_deadline", "10 seconds")));
         if self.bytes_in_flight < limits.body {
-            mistakes.push(Mistake::Budget {
-                bytes_in_flight: self.bytes_in_flight,
-                body_limit: limits.body,
-            });
+            mistakes.push(Mistake::Budget { bytes_in_flight: self.bytes_in_flight, body_limit: limits.body });
         }
         mistakes
     }

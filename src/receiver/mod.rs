@@ -82,8 +82,7 @@ impl<H: Handlers, S: DedupeStore> Receiver<H, S> {
             Ok(Ok(event)) => self.dispatch(event, verified.delivery(), started).await,
             Ok(Err(disposition)) | Err(disposition) => disposition,
         };
-        self.settle(claim, &disposition, now.saturating_add(started.elapsed()))
-            .await;
+        self.settle(claim, &disposition, now.saturating_add(started.elapsed())).await;
         disposition
     }
 
@@ -135,11 +134,7 @@ impl<H: Handlers, S: DedupeStore> Receiver<H, S> {
 impl<H, S: DedupeStore> Receiver<H, S> {
     /// Whether anything is taken in at all now.
     pub(crate) fn admit(&self) -> Result<(), Disposition> {
-        if self.inner.draining.load(Ordering::Relaxed) {
-            Err(Disposition::Overloaded)
-        } else {
-            Ok(())
-        }
+        if self.inner.draining.load(Ordering::Relaxed) { Err(Disposition::Overloaded) } else { Ok(()) }
     }
 
     fn verify(&self, request: &RequestView<'_>, now: Timestamp) -> Result<Verified<Bytes>, Disposition> {
@@ -162,12 +157,7 @@ impl<H, S: DedupeStore> Receiver<H, S> {
         let delivery = verified.delivery();
         let key = claim_key(delivery);
         let fingerprint = Fingerprint::of(delivery.raw());
-        match self
-            .inner
-            .store
-            .claim(&key, fingerprint, self.inner.settings.lease(), now)
-            .await
-        {
+        match self.inner.store.claim(&key, fingerprint, self.inner.settings.lease(), now).await {
             Ok(Claimed::New(token)) => Ok(Some(Claim::new(Arc::clone(&self.inner.store), token))),
             Ok(Claimed::Done) => Err(Disposition::Duplicate),
             Ok(Claimed::InFlight { .. }) => Err(Disposition::InFlight),
@@ -183,11 +173,7 @@ impl<H, S: DedupeStore> Receiver<H, S> {
     pub(crate) async fn settle(&self, claim: Option<Claim<S>>, disposition: &Disposition, now: Timestamp) {
         let Some(claim) = claim else { return };
         let done = disposition.answer(self.pause()).is_success();
-        let settled = if done {
-            claim.complete(now).await
-        } else {
-            claim.release(now).await
-        };
+        let settled = if done { claim.complete(now).await } else { claim.release(now).await };
         match settled {
             Ok(crate::dedupe::Settled::Current) => {}
             Ok(crate::dedupe::Settled::Superseded) => {
@@ -248,9 +234,7 @@ fn guarded<T>(work: impl FnOnce() -> T) -> Result<T, Disposition> {
 /// Reads the envelope of a verified body as far as its type and the beginning of its payload.
 pub(crate) fn open<'a, E: WebhookEvent>(raw: &'a Bytes, delivery: &Delivery) -> Result<Opened<'a>, Disposition> {
     let known = |name: &str| crate::event::static_name(E::VARIANTS, name);
-    E::ENVELOPE
-        .open(raw, delivery.event_type().cloned(), known)
-        .map_err(Disposition::Malformed)
+    E::ENVELOPE.open(raw, delivery.event_type().cloned(), known).map_err(Disposition::Malformed)
 }
 
 /// Decodes the payload where it stands, and reads the envelope to its end.
@@ -272,9 +256,7 @@ fn claim_key(delivery: &Delivery) -> ClaimKey {
 
 impl<H, S> Clone for Receiver<H, S> {
     fn clone(&self) -> Self {
-        Self {
-            inner: Arc::clone(&self.inner),
-        }
+        Self { inner: Arc::clone(&self.inner) }
     }
 }
 

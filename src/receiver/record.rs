@@ -46,9 +46,7 @@ impl Record {
         }
         self.span.record("source", display(delivery.source()));
         self.span.record("key_id", display(delivery.key_id()));
-        delivery
-            .tenant()
-            .map(|tenant| self.span.record("tenant", display(tenant)));
+        delivery.tenant().map(|tenant| self.span.record("tenant", display(tenant)));
         delivery.id().map(|id| self.span.record("delivery_id", display(id)));
     }
 
@@ -76,14 +74,7 @@ impl Record {
                     let reason = reason.as_deref();
                     let elapsed_us = self.started.map(|started| started.elapsed().as_micros() as u64);
                     self.span.record("reason", reason);
-                    tracing::event!(
-                        Level::$level,
-                        outcome,
-                        reason,
-                        status,
-                        elapsed_us,
-                        "webhook answered"
-                    );
+                    tracing::event!(Level::$level, outcome, reason, status, elapsed_us, "webhook answered");
                 }
             };
         }

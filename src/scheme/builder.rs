@@ -168,10 +168,7 @@ impl SchemeBuilder {
         };
         self.check_separator(&mut mistakes);
         if !printable(&self.prefix) {
-            mistakes.push(
-                "signature.prefix",
-                "must be at most 32 visible ASCII characters, such as \"v1=\"",
-            );
+            mistakes.push("signature.prefix", "must be at most 32 visible ASCII characters, such as \"v1=\"");
         }
         let timestamp = self.timestamp_source(&mut mistakes);
         let id = self.id_source(&mut mistakes);
@@ -183,10 +180,7 @@ impl SchemeBuilder {
         let tolerance = match (&timestamp, self.tolerance) {
             (TimestampSource::None, None) => None,
             (TimestampSource::None, Some(_)) => {
-                mistakes.push(
-                    "tolerance",
-                    "is set, but no time is signed: drop it, or say where the timestamp stands",
-                );
+                mistakes.push("tolerance", "is set, but no time is signed: drop it, or say where the timestamp stands");
                 None
             }
             (_, None) => Some(DEFAULT_TOLERANCE),
@@ -201,12 +195,8 @@ impl SchemeBuilder {
         if retry_horizon > MAX_RETRY_HORIZON {
             mistakes.push("retry_horizon", "must be at most 366 days, such as 259200 seconds");
         }
-        let signature = SignatureHeader {
-            header,
-            separator: self.separator,
-            prefix: self.prefix,
-            encoding: self.encoding,
-        };
+        let signature =
+            SignatureHeader { header, separator: self.separator, prefix: self.prefix, encoding: self.encoding };
         mistakes.distinct_headers(&signature, &timestamp, &id, &event_type);
         let signs_itself = |part: &Part| matches!(part, Part::Header(name) if *name == signature.header);
         if content.iter().any(|content| content.parts().iter().any(signs_itself)) {
@@ -255,15 +245,9 @@ impl SchemeBuilder {
                     mistakes.push("timestamp.element", "needs signature.separator, such as \",\"");
                 }
                 if element.is_empty() || !printable(element) {
-                    mistakes.push(
-                        "timestamp.element",
-                        "must be 1 to 32 visible ASCII characters, such as \"t=\"",
-                    );
+                    mistakes.push("timestamp.element", "must be 1 to 32 visible ASCII characters, such as \"t=\"");
                 } else if element.starts_with(&*self.prefix) || self.prefix.starts_with(element.as_str()) {
-                    mistakes.push(
-                        "timestamp.element",
-                        "cannot be told from signature.prefix: both begin alike",
-                    );
+                    mistakes.push("timestamp.element", "cannot be told from signature.prefix: both begin alike");
                 }
                 TimestampSource::Element(Cow::Owned(element.clone()))
             }
@@ -287,10 +271,7 @@ impl SchemeBuilder {
 
     fn signed_content(&self, timestamp: &TimestampSource, id: &IdSource, mistakes: &mut Mistakes) -> Option<Content> {
         let Some(template) = &self.content else {
-            mistakes.push(
-                "content",
-                "is missing: say what is signed, such as \"{timestamp}.{body}\"",
-            );
+            mistakes.push("content", "is missing: say what is signed, such as \"{timestamp}.{body}\"");
             return None;
         };
         let content = match Content::parse(template) {
@@ -306,17 +287,11 @@ impl SchemeBuilder {
         }
         match timestamp {
             TimestampSource::None if signs(&Part::Timestamp) => {
-                mistakes.push(
-                    "content",
-                    "signs {timestamp}: set timestamp.header or timestamp.element",
-                );
+                mistakes.push("content", "signs {timestamp}: set timestamp.header or timestamp.element");
             }
             TimestampSource::Element(_) | TimestampSource::Header(_) if !signs(&Part::Timestamp) => {
                 // A time that anyone may rewrite protects nothing, and looks as if it did.
-                mistakes.push(
-                    "timestamp",
-                    "is not signed: put {timestamp} into content, or drop the timestamp",
-                );
+                mistakes.push("timestamp", "is not signed: put {timestamp} into content, or drop the timestamp");
             }
             _ => {}
         }
@@ -368,33 +343,17 @@ mod tests {
     #[test]
     fn what_is_signed_must_stand_somewhere_and_a_time_must_be_signed() {
         let base = || Scheme::builder("acme").signature_header("x-signature");
-        assert_eq!(
-            settings(base().content("{id}.{timestamp}.{body}")),
-            ["content", "content"]
-        );
+        assert_eq!(settings(base().content("{id}.{timestamp}.{body}")), ["content", "content"]);
         assert_eq!(settings(base().content("{id}.{body}").id_pointer("/id")), ["content"]);
-        assert_eq!(
-            settings(base().content("{body}").timestamp_header("x-time")),
-            ["timestamp"]
-        );
-        assert_eq!(
-            settings(base().content("{body}").tolerance(Duration::from_secs(9))),
-            ["tolerance"]
-        );
-        assert_eq!(
-            settings(base().content("{body}").id_header("X-Signature")),
-            ["id.header"]
-        );
+        assert_eq!(settings(base().content("{body}").timestamp_header("x-time")), ["timestamp"]);
+        assert_eq!(settings(base().content("{body}").tolerance(Duration::from_secs(9))), ["tolerance"]);
+        assert_eq!(settings(base().content("{body}").id_header("X-Signature")), ["id.header"]);
         assert!(base().content("{body}").build().is_ok());
     }
 
     #[test]
     fn an_item_that_would_fall_apart_at_the_separator_is_refused() {
-        let base = || {
-            Scheme::builder("acme")
-                .signature_header("x-signature")
-                .content("{body}")
-        };
+        let base = || Scheme::builder("acme").signature_header("x-signature").content("{body}");
         for (encoding, separator) in [
             (MacEncoding::Base64, '='),
             (MacEncoding::Base64, '+'),
@@ -413,10 +372,7 @@ mod tests {
     #[test]
     fn a_header_holds_one_thing_and_the_signature_does_not_sign_itself() {
         let base = || Scheme::builder("acme").signature_header("x-signature");
-        let named = base()
-            .content("{timestamp}{body}")
-            .timestamp_header("x-time")
-            .id_header("x-id");
+        let named = base().content("{timestamp}{body}").timestamp_header("x-time").id_header("x-id");
         for taken in ["X-Signature", "x-time", "x-id"] {
             let builder = named.clone().event_type_header(taken);
             assert_eq!(settings(builder), ["event_type.header"], "{taken}");
@@ -426,11 +382,7 @@ mod tests {
 
     #[test]
     fn a_retry_horizon_that_no_file_could_hold_is_refused() {
-        let base = || {
-            Scheme::builder("acme")
-                .signature_header("x-signature")
-                .content("{body}")
-        };
+        let base = || Scheme::builder("acme").signature_header("x-signature").content("{body}");
         assert_eq!(settings(base().retry_horizon(Duration::MAX)), ["retry_horizon"]);
         let longest = base().retry_horizon(MAX_RETRY_HORIZON).build().unwrap();
         assert_eq!(Scheme::from_toml(&longest.to_toml()), Ok(longest));
@@ -438,11 +390,7 @@ mod tests {
 
     #[test]
     fn a_pointer_has_no_escape_but_the_two_of_rfc_6901() {
-        let base = || {
-            Scheme::builder("acme")
-                .signature_header("x-signature")
-                .content("{body}")
-        };
+        let base = || Scheme::builder("acme").signature_header("x-signature").content("{body}");
         for pointer in ["", "id", "/~", "/~2", "/a~/b"] {
             assert_eq!(settings(base().id_pointer(pointer)), ["id.pointer"], "{pointer}");
         }

@@ -99,10 +99,7 @@ impl Content {
     /// A time before the body is the exception: with a digit more or less it is none of this age.
     fn runs_together(&self) -> bool {
         let apart = |pair: &[Part]| {
-            matches!(
-                pair,
-                [Part::Literal(_), _] | [_, Part::Literal(_)] | [Part::Timestamp, Part::Body]
-            )
+            matches!(pair, [Part::Literal(_), _] | [_, Part::Literal(_)] | [Part::Timestamp, Part::Body])
         };
         !self.parts.windows(2).all(apart)
     }
@@ -170,12 +167,8 @@ mod tests {
 
     #[test]
     fn templates_read_back() {
-        for template in [
-            "{body}",
-            "{id}.{timestamp}.{body}",
-            "v0:{timestamp}:{body}",
-            "{{{header:x-url}}}{body}\u{e9}",
-        ] {
+        for template in ["{body}", "{id}.{timestamp}.{body}", "v0:{timestamp}:{body}", "{{{header:x-url}}}{body}\u{e9}"]
+        {
             assert_eq!(Content::parse(template).unwrap().to_string(), template);
         }
     }
@@ -229,10 +222,7 @@ mod tests {
         assert_eq!(Content::parse("{body"), Err(ContentError::OpenBrace));
         assert_eq!(Content::parse("body}"), Err(ContentError::StrayBrace));
         for name in ["url", "header:", "header:a b", "Body", ""] {
-            assert_eq!(
-                Content::parse(&format!("{{{name}}}{{body}}")),
-                Err(ContentError::UnknownPart(name.into()))
-            );
+            assert_eq!(Content::parse(&format!("{{{name}}}{{body}}")), Err(ContentError::UnknownPart(name.into())));
         }
     }
 }

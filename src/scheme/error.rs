@@ -78,7 +78,6 @@ impl Mistakes {
 
 impl fmt::Display for Mistakes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.iter()
-            .try_for_each(|(setting, mistake)| write!(f, "\n  {setting}: {mistake}"))
+        self.iter().try_for_each(|(setting, mistake)| write!(f, "\n  {setting}: {mistake}"))
     }
 }

@@ -18,9 +18,7 @@ impl Scheme {
     ///
     /// When the text is not TOML, has a setting that does not exist, or its settings do not fit each other.
     pub fn from_toml(text: &str) -> Result<Self, SchemeError> {
-        toml::from_str::<File>(text)
-            .map_err(|error| SchemeError::Syntax(place(text, &error)))?
-            .build()
+        toml::from_str::<File>(text).map_err(|error| SchemeError::Syntax(place(text, &error)))?.build()
     }
 
     /// Reads a scheme from JSON, with the same members as in TOML.
@@ -29,9 +27,7 @@ impl Scheme {
     ///
     /// As [`Scheme::from_toml`].
     pub fn from_json(text: &str) -> Result<Self, SchemeError> {
-        serde_json::from_str::<File>(text)
-            .map_err(|error| SchemeError::Syntax(error.to_string()))?
-            .build()
+        serde_json::from_str::<File>(text).map_err(|error| SchemeError::Syntax(error.to_string()))?.build()
     }
 
     /// The scheme as TOML that [`Scheme::from_toml`] reads back to the same value.
@@ -114,9 +110,7 @@ struct EventType {
 
 impl File {
     fn build(self) -> Result<Scheme, SchemeError> {
-        let mut builder = Scheme::builder(&self.name)
-            .signature_header(&self.signature.header)
-            .content(&self.content);
+        let mut builder = Scheme::builder(&self.name).signature_header(&self.signature.header).content(&self.content);
         builder.separator = self.signature.separator;
         builder.prefix = self.signature.prefix.into();
         builder.encoding = self.signature.encoding;
@@ -165,9 +159,7 @@ impl From<&Scheme> for File {
             },
             event_type: match &scheme.event_type {
                 EventTypeSource::Envelope => None,
-                EventTypeSource::Header(name) => Some(EventType {
-                    header: name.as_str().to_owned(),
-                }),
+                EventTypeSource::Header(name) => Some(EventType { header: name.as_str().to_owned() }),
             },
             secret: scheme.secret.clone(),
         }
@@ -218,12 +210,7 @@ mod tests {
     #[test]
     fn every_preset_reads_back_from_toml_and_json() {
         for scheme in Scheme::presets() {
-            assert_eq!(
-                Scheme::from_toml(&scheme.to_toml()),
-                Ok(scheme.clone()),
-                "{}",
-                scheme.to_toml()
-            );
+            assert_eq!(Scheme::from_toml(&scheme.to_toml()), Ok(scheme.clone()), "{}", scheme.to_toml());
             assert_eq!(Scheme::from_json(&scheme.to_json()), Ok(scheme));
         }
     }
@@ -250,20 +237,12 @@ mod tests {
         }
         let json = r#"{"name":"a","content":"{body}","signature":{"header":"x"},"secret":"whsec_planted"}"#;
         let shown = shown(Scheme::from_json(json).unwrap_err());
-        assert!(
-            shown.contains("belongs into the keyring") && !shown.contains("planted"),
-            "{shown}"
-        );
+        assert!(shown.contains("belongs into the keyring") && !shown.contains("planted"), "{shown}");
     }
 
     #[test]
     fn settings_that_do_not_fit_are_named_as_in_the_builder() {
         let text = "name = 'a'\ncontent = '{id}.{body}'\n[signature]\nheader = 'x'\n";
-        assert!(
-            Scheme::from_toml(text)
-                .unwrap_err()
-                .to_string()
-                .contains("content: signs {id}")
-        );
+        assert!(Scheme::from_toml(text).unwrap_err().to_string().contains("content: signs {id}"));
     }
 }

@@ -12,7 +12,9 @@ impl Scheme {
     ///
     /// Neither the id (`X-GitHub-Delivery`) nor the event type (`X-GitHub-Event`) is signed, so a delivery is known by
     /// its body and a replayed body is a duplicate whatever id it comes under. No time is signed either: a captured
-    /// delivery verifies for ever and only the dedupe store's retention stops it. Give the event enum no `tag`.
+    /// delivery verifies for ever and only the dedupe store's retention stops it. Two events with the very same body are
+    /// one delivery, whatever their types: give types of which that may be a receiver each, with a store of its own.
+    /// Give the event enum no `tag`.
     ///
     /// Source: GitHub Docs, "Validating webhook deliveries". GitHub does not retry by itself; its documents allow a
     /// manual redelivery for three days, which is the retry horizon here.
@@ -102,13 +104,7 @@ impl Scheme {
     /// All presets of this type.
     #[must_use]
     pub fn presets() -> [Self; 5] {
-        [
-            Self::github(),
-            Self::shopify(),
-            Self::slack(),
-            Self::standard_webhooks(),
-            Self::stripe(),
-        ]
+        [Self::github(), Self::shopify(), Self::slack(), Self::standard_webhooks(), Self::stripe()]
     }
 
     /// The scheme of Standard Webhooks for a provider of another name that follows it.
@@ -154,12 +150,7 @@ mod tests {
     #[test]
     fn every_preset_builds_and_says_what_it_signs() {
         let signed = Scheme::presets().map(|scheme| {
-            (
-                scheme.name().to_string(),
-                scheme.signs_id(),
-                scheme.signs_timestamp(),
-                scheme.signs_event_type(),
-            )
+            (scheme.name().to_string(), scheme.signs_id(), scheme.signs_timestamp(), scheme.signs_event_type())
         });
         let expected = [
             ("github", false, false, false),
@@ -168,10 +159,7 @@ mod tests {
             ("standard-webhooks", true, true, true),
             ("stripe", true, true, true),
         ];
-        assert_eq!(
-            signed,
-            expected.map(|(name, id, time, kind)| (name.to_owned(), id, time, kind))
-        );
+        assert_eq!(signed, expected.map(|(name, id, time, kind)| (name.to_owned(), id, time, kind)));
     }
 
     #[test]

@@ -80,10 +80,7 @@ impl Scheme {
             IdSource::Header(name) => optional(head, name)?,
             IdSource::None | IdSource::Pointer(_) => None,
         };
-        let id = raw_id
-            .map(DeliveryId::from_bytes)
-            .transpose()
-            .map_err(|_| HeadError::InvalidId)?;
+        let id = raw_id.map(DeliveryId::from_bytes).transpose().map_err(|_| HeadError::InvalidId)?;
         let event_type = match &self.event_type {
             EventTypeSource::Envelope => None,
             EventTypeSource::Header(name) => {
@@ -94,10 +91,7 @@ impl Scheme {
         let raw_id = raw_id.unwrap_or_default();
         for (index, part) in self.content.parts().iter().enumerate() {
             let (value, blurred) = match part {
-                Part::Header(name) => (
-                    required(head, name, HeadError::MissingHeader)?,
-                    HeadError::InvalidHeader,
-                ),
+                Part::Header(name) => (required(head, name, HeadError::MissingHeader)?, HeadError::InvalidHeader),
                 Part::Id => (raw_id, HeadError::InvalidId),
                 Part::Body | Part::Literal(_) | Part::Timestamp => continue,
             };
@@ -105,14 +99,7 @@ impl Scheme {
                 return Err(blurred);
             }
         }
-        Ok(HeadReading {
-            signatures: listed.signatures,
-            timestamp,
-            id,
-            event_type,
-            raw_timestamp,
-            raw_id,
-        })
+        Ok(HeadReading { signatures: listed.signatures, timestamp, id, event_type, raw_timestamp, raw_id })
     }
 
     /// Splits the signature header's value into signatures and a time.
@@ -137,11 +124,7 @@ impl Scheme {
                 listed.signatures.extend(self.signature.encoding.decode(text));
             }
         }
-        if listed.signatures.is_empty() {
-            Err(HeadError::NoSignature)
-        } else {
-            Ok(listed)
-        }
+        if listed.signatures.is_empty() { Err(HeadError::NoSignature) } else { Ok(listed) }
     }
 }
 
@@ -207,23 +190,8 @@ mod tests {
     #[test]
     fn a_time_is_one_to_twelve_digits() {
         assert_eq!(parse_timestamp(b"0"), Some(Timestamp::UNIX_EPOCH));
-        assert_eq!(
-            parse_timestamp(b"999999999999"),
-            Some(Timestamp::from_secs(999_999_999_999))
-        );
-        for bad in [
-            "",
-            "+1",
-            "-1",
-            " 1",
-            "1 ",
-            "1.0",
-            "1e3",
-            "0x1",
-            "1000000000000",
-            "\u{0661}",
-            "1\n",
-        ] {
+        assert_eq!(parse_timestamp(b"999999999999"), Some(Timestamp::from_secs(999_999_999_999)));
+        for bad in ["", "+1", "-1", " 1", "1 ", "1.0", "1e3", "0x1", "1000000000000", "\u{0661}", "1\n"] {
             assert_eq!(parse_timestamp(bad.as_bytes()), None, "{bad:?}");
         }
     }
@@ -239,10 +207,7 @@ mod tests {
     fn signatures_of_unknown_versions_are_passed_over() {
         let mac = "ab".repeat(32);
         assert_eq!(stripe(&format!("t=1,v1={mac}")), Ok((1, Some("1".into()))));
-        assert_eq!(
-            stripe(&format!("v0=x,v1={mac},v2,t=1,v1={mac},,=")),
-            Ok((2, Some("1".into())))
-        );
+        assert_eq!(stripe(&format!("v0=x,v1={mac},v2,t=1,v1={mac},,=")), Ok((2, Some("1".into()))));
         assert_eq!(stripe(&format!("t=1,v0={mac}")), Err(HeadError::NoSignature));
     }
 
@@ -250,11 +215,7 @@ mod tests {
     fn a_misspelt_signature_does_not_hide_a_good_one() {
         let mac = "ab".repeat(32);
         for bad in ["", "zz", "AB", &mac[..62], &format!("{mac}00"), "\u{e9}"] {
-            assert_eq!(
-                stripe(&format!("t=1,v1={bad},v1={mac}")),
-                Ok((1, Some("1".into()))),
-                "{bad}"
-            );
+            assert_eq!(stripe(&format!("t=1,v1={bad},v1={mac}")), Ok((1, Some("1".into()))), "{bad}");
             assert_eq!(stripe(&format!("t=1,v1={bad}")), Err(HeadError::NoSignature), "{bad}");
         }
     }
@@ -268,19 +229,13 @@ mod tests {
     }
 
     fn read(headers: &[(&str, &str)]) -> Result<(), HeadError> {
-        Scheme::standard_webhooks()
-            .read(&RequestHead::new(&headers.to_vec()))
-            .map(drop)
+        Scheme::standard_webhooks().read(&RequestHead::new(&headers.to_vec())).map(drop)
     }
 
     #[test]
     fn each_header_stands_once_and_is_of_bounded_length() {
         let mac = format!("v1,{}", MacEncoding::Base64.encode(&[7; 32]));
-        let good = [
-            ("webhook-id", "msg_1"),
-            ("Webhook-Timestamp", "1614265330"),
-            ("webhook-signature", mac.as_str()),
-        ];
+        let good = [("webhook-id", "msg_1"), ("Webhook-Timestamp", "1614265330"), ("webhook-signature", mac.as_str())];
         assert_eq!(read(&good), Ok(()));
         for at in 0..good.len() {
             let mut twice = good.to_vec();
@@ -295,10 +250,7 @@ mod tests {
         assert_eq!(read(&good[1..]), Err(HeadError::MissingHeader));
         assert_eq!(read(&[good[0], good[2]]), Err(HeadError::MissingTimestamp));
         assert_eq!(read(&[("webhook-id", ""), good[1], good[2]]), Err(HeadError::InvalidId));
-        assert_eq!(
-            read(&[good[0], ("webhook-timestamp", "1614265330000"), good[2]]),
-            Err(HeadError::InvalidTimestamp)
-        );
+        assert_eq!(read(&[good[0], ("webhook-timestamp", "1614265330000"), good[2]]), Err(HeadError::InvalidTimestamp));
     }
 
     use crate::encoding::MacEncoding;

@@ -26,12 +26,7 @@ impl DedupeStore for Forgetful {
         _lease: Duration,
         now: Timestamp,
     ) -> Result<Claimed, StoreError> {
-        Ok(Claimed::New(ClaimToken {
-            key: *key,
-            fingerprint,
-            epoch: 0,
-            claimed_at: now,
-        }))
+        Ok(Claimed::New(ClaimToken { key: *key, fingerprint, epoch: 0, claimed_at: now }))
     }
 
     async fn complete(&self, _claim: &ClaimToken, _now: Timestamp) -> Result<Settled, StoreError> {

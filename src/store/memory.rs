@@ -218,12 +218,7 @@ impl DedupeStore for MemoryStore {
                 if let Some(counts) = counts {
                     self.warn_if_nearly_full(counts);
                 }
-                Ok(Claimed::New(ClaimToken {
-                    key: *key,
-                    fingerprint,
-                    epoch,
-                    claimed_at: now,
-                }))
+                Ok(Claimed::New(ClaimToken { key: *key, fingerprint, epoch, claimed_at: now }))
             }
             Attempt::Full => Err(StoreError::Full),
         }
@@ -295,11 +290,7 @@ mod tests {
 
     fn key(number: usize) -> ClaimKey {
         let source = Source::new("test").expect("a source");
-        ClaimKey::for_id(
-            &source,
-            None,
-            &DeliveryId::new(&format!("msg_{number}")).expect("an id"),
-        )
+        ClaimKey::for_id(&source, None, &DeliveryId::new(&format!("msg_{number}")).expect("an id"))
     }
 
     async fn claim(store: &MemoryStore, number: usize, now: Timestamp) -> Result<Claimed, StoreError> {
@@ -327,10 +318,7 @@ mod tests {
         assert_eq!(store.finished.settle(), 5_000);
         let last = START.saturating_add(store.retention() - Duration::from_millis(1));
         for number in 0..5_000 {
-            assert!(
-                matches!(claim(&store, number, last).await, Ok(Claimed::Done)),
-                "{number}"
-            );
+            assert!(matches!(claim(&store, number, last).await, Ok(Claimed::Done)), "{number}");
         }
         assert_eq!((store.len(), store.forgotten()), (5_000, 0));
     }
@@ -390,32 +378,21 @@ mod tests {
 
     #[tokio::test]
     async fn a_store_that_may_forget_forgets_the_oldest_and_says_so() {
-        let store = MemoryStore::builder()
-            .capacity(1_000)
-            .when_full(WhenFull::ForgetOldest)
-            .build()
-            .expect("sound");
+        let store = MemoryStore::builder().capacity(1_000).when_full(WhenFull::ForgetOldest).build().expect("sound");
         for number in 0..1_500 {
             handle(&store, number, START).await;
         }
         assert_eq!(store.finished.settle(), 1_000);
         assert_eq!((store.len(), store.forgotten()), (1_000, 500));
         for number in 500..1_500 {
-            assert!(
-                matches!(claim(&store, number, START).await, Ok(Claimed::Done)),
-                "{number}"
-            );
+            assert!(matches!(claim(&store, number, START).await, Ok(Claimed::Done)), "{number}");
         }
         assert!(matches!(claim(&store, 499, START).await, Ok(Claimed::New(_))));
     }
 
     #[tokio::test]
     async fn reading_does_not_save_a_key_from_being_forgotten() {
-        let store = MemoryStore::builder()
-            .capacity(100)
-            .when_full(WhenFull::ForgetOldest)
-            .build()
-            .expect("sound");
+        let store = MemoryStore::builder().capacity(100).when_full(WhenFull::ForgetOldest).build().expect("sound");
         for number in 0..100 {
             handle(&store, number, START).await;
         }
@@ -432,15 +409,10 @@ mod tests {
         let log = Arc::new(Mutex::new(Vec::new()));
         let subscriber = tracing_subscriber::fmt().with_writer(Log(Arc::clone(&log))).finish();
         tracing::subscriber::with_default(subscriber, || {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .build()
-                .expect("a runtime");
+            let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
             runtime.block_on(async {
-                let store = MemoryStore::builder()
-                    .capacity(10)
-                    .when_full(WhenFull::ForgetOldest)
-                    .build()
-                    .expect("sound");
+                let store =
+                    MemoryStore::builder().capacity(10).when_full(WhenFull::ForgetOldest).build().expect("sound");
                 for number in 0..20 {
                     handle(&store, number, START).await;
                 }
@@ -477,11 +449,7 @@ mod tests {
     #[test]
     fn many_threads_leave_the_count_exact() {
         let store = MemoryStore::builder().capacity(4_004).build().expect("sound");
-        let runtime = || {
-            tokio::runtime::Builder::new_current_thread()
-                .build()
-                .expect("a runtime")
-        };
+        let runtime = || tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
         std::thread::scope(|scope| {
             for thread in 0..4 {
                 let store = &store;

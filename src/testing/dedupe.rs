@@ -136,12 +136,7 @@ pub async fn a_lease_that_ran_out_may_be_taken_over<S: DedupeStore>(store: Arc<S
     case.expect_in_flight(end.saturating_sub(TICK), end).await;
     let after = end.saturating_add(TICK);
     let second = case.new_claim(A, after).await;
-    assert!(
-        second.epoch > first.epoch,
-        "the epoch of a takeover is higher: {} after {}",
-        second.epoch,
-        first.epoch
-    );
+    assert!(second.epoch > first.epoch, "the epoch of a takeover is higher: {} after {}", second.epoch, first.epoch);
     case.expect_in_flight(after, after.saturating_add(LEASE)).await;
 }
 
@@ -166,11 +161,7 @@ pub async fn a_superseded_claim_can_change_nothing<S: DedupeStore>(store: Arc<S>
     case.expect_in_flight(after, until).await;
 
     assert_eq!(case.complete(&new, after).await, Settled::Current, "the new claim");
-    assert_eq!(
-        case.release(&old, after).await,
-        Settled::Superseded,
-        "release of what is done"
-    );
+    assert_eq!(case.release(&old, after).await, Settled::Superseded, "release of what is done");
     case.expect_done(A, after).await;
 }
 
@@ -218,8 +209,7 @@ pub async fn another_body_in_flight_is_a_conflict<S: DedupeStore>(store: Arc<S>)
     let case = Case::new(store);
     let token = case.new_claim(A, case.start).await;
     case.expect_conflict(B, case.start).await;
-    case.expect_in_flight(case.start, case.start.saturating_add(LEASE))
-        .await;
+    case.expect_in_flight(case.start, case.start.saturating_add(LEASE)).await;
     assert_eq!(case.complete(&token, case.start).await, Settled::Current);
 }
 
@@ -239,11 +229,7 @@ pub async fn epochs_never_repeat_for_a_key<S: DedupeStore>(store: Arc<S>) {
     let mut last = None;
     for round in 0..9 {
         let token = case.new_claim(A, now).await;
-        assert!(
-            last.is_none_or(|last| token.epoch > last),
-            "epoch {} after {last:?}",
-            token.epoch
-        );
+        assert!(last.is_none_or(|last| token.epoch > last), "epoch {} after {last:?}", token.epoch);
         last = Some(token.epoch);
         match round % 3 {
             0 => assert_eq!(case.release(&token, now).await, Settled::Current),
@@ -348,6 +334,5 @@ pub async fn a_future_that_was_never_polled_has_done_nothing<S: DedupeStore>(sto
     let token = case.new_claim(A, case.start).await;
     drop(case.store.complete(&token, case.start));
     drop(case.store.release(&token, case.start));
-    case.expect_in_flight(case.start, case.start.saturating_add(LEASE))
-        .await;
+    case.expect_in_flight(case.start, case.start.saturating_add(LEASE)).await;
 }

@@ -95,15 +95,10 @@ fn opened<T>(
     json: &str,
     decode: impl FnOnce(RawPayload<'_>) -> Result<T, PayloadError>,
 ) -> Result<T, PayloadError> {
-    const ENVELOPE: Envelope = Envelope {
-        tag: None,
-        content: Some("payload"),
-    };
+    const ENVELOPE: Envelope = Envelope { tag: None, content: Some("payload") };
     serde_json::from_str::<IgnoredAny>(json).map_err(|error| PayloadError::from(&error))?;
     let body = Bytes::from(format!("{{\"payload\":{json}}}"));
-    let opened = ENVELOPE
-        .open(&body, Some(event_type.clone()), |_| None)
-        .map_err(|_| PayloadError::new())?;
+    let opened = ENVELOPE.open(&body, Some(event_type.clone()), |_| None).map_err(|_| PayloadError::new())?;
     decode(opened.payload())
 }
 
@@ -138,10 +133,7 @@ mod tests {
         use crate::kycgenie::{Event, Screening};
 
         let read = |name, json| event::<Event>(&EventType::from_static(name), json).unwrap();
-        assert!(matches!(
-            read("screening.failed", "null"),
-            Some(Event::Screening(Screening::Failed(_)))
-        ));
+        assert!(matches!(read("screening.failed", "null"), Some(Event::Screening(Screening::Failed(_)))));
         let unknown: Option<Event> = read("x.y", r#"{"a":1}"#);
         assert!(matches!(unknown, Some(Event::Unknown(unknown)) if Unknown::payload(&unknown) == r#"{"a":1}"#));
     }

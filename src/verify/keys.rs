@@ -19,10 +19,7 @@ pub struct Keys(Choice);
 #[derive(Clone)]
 enum Choice {
     One(Keyring),
-    ByRequest {
-        resolver: Arc<dyn KeyResolver>,
-        decoy: Keyring,
-    },
+    ByRequest { resolver: Arc<dyn KeyResolver>, decoy: Keyring },
 }
 
 /// Chooses the keyring of a request by its head, such as by a path parameter.
@@ -49,10 +46,7 @@ impl Tenant {
     ///
     /// When `name` is not 1 to 256 visible ASCII characters.
     pub fn new(name: &str, keyring: Keyring) -> Result<Self, InvalidId> {
-        Ok(Self {
-            id: TenantId::new(name)?,
-            keyring,
-        })
+        Ok(Self { id: TenantId::new(name)?, keyring })
     }
 }
 
@@ -60,10 +54,7 @@ impl Keys {
     /// Keys that `resolver` chooses for each request.
     #[must_use]
     pub fn by_request(resolver: impl KeyResolver) -> Self {
-        Self(Choice::ByRequest {
-            resolver: Arc::new(resolver),
-            decoy: Keyring::decoy(),
-        })
+        Self(Choice::ByRequest { resolver: Arc::new(resolver), decoy: Keyring::decoy() })
     }
 
     /// Prepares the keys that are known already for a scheme's way to write secrets.
@@ -136,19 +127,13 @@ impl Tenants {
     /// Tenants named by the path parameter `name`, such as `tenant` in `/webhooks/{tenant}`.
     #[must_use]
     pub fn by_param(name: &str) -> Self {
-        Self {
-            by: By::Param(name.into()),
-            keyrings: Arc::default(),
-        }
+        Self { by: By::Param(name.into()), keyrings: Arc::default() }
     }
 
     /// Tenants named by the header `name`.
     #[must_use]
     pub fn by_header(name: &str) -> Self {
-        Self {
-            by: By::Header(name.to_ascii_lowercase().into()),
-            keyrings: Arc::default(),
-        }
+        Self { by: By::Header(name.to_ascii_lowercase().into()), keyrings: Arc::default() }
     }
 
     /// Adds a tenant, or replaces the one of that name. Takes effect for the next request.
@@ -191,9 +176,6 @@ impl KeyResolver for Tenants {
 
 impl fmt::Debug for Tenants {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Tenants")
-            .field("by", &self.by)
-            .field("len", &self.keyrings.load().len())
-            .finish()
+        f.debug_struct("Tenants").field("by", &self.by).field("len", &self.keyrings.load().len()).finish()
     }
 }

@@ -49,10 +49,7 @@ impl Verifier {
     pub fn new(scheme: Scheme, keys: impl Into<Keys>) -> Result<Self, KeyringError> {
         let keys = keys.into();
         keys.bind(scheme.secret_format())?;
-        Ok(Self {
-            scheme: Arc::new(scheme),
-            keys,
-        })
+        Ok(Self { scheme: Arc::new(scheme), keys })
     }
 
     /// The scheme.
@@ -90,13 +87,7 @@ impl Verifier {
             digest.iter_mut().for_each(|digest| digest.update(bytes));
         });
         let suffix = reading.suffix(content, head);
-        let HeadReading {
-            signatures,
-            timestamp,
-            id,
-            event_type,
-            ..
-        } = reading;
+        let HeadReading { signatures, timestamp, id, event_type, .. } = reading;
         Ok(Verifying {
             scheme: Arc::clone(&self.scheme),
             tenant,
@@ -220,12 +211,8 @@ mod tests {
         let verifier = Verifier::new(scheme.clone(), keyring).unwrap();
         let now = Timestamp::from_secs(1_750_000_000);
         let digest = |(kind, body): &(&str, &[u8])| {
-            let headers = signer
-                .sign(&Message::new(body, now).headers(&[("x-kind", kind)]))
-                .unwrap();
-            let verified = verifier
-                .verify(&RequestView::new(&headers, body.to_vec()), now)
-                .unwrap();
+            let headers = signer.sign(&Message::new(body, now).headers(&[("x-kind", kind)])).unwrap();
+            let verified = verifier.verify(&RequestView::new(&headers, body.to_vec()), now).unwrap();
             match verified.delivery().identity() {
                 Identity::Content(digest) => Some(digest),
                 Identity::SignedId => None,
@@ -246,9 +233,7 @@ mod tests {
                 assert!(found[0] != found[1] && found[0] != found[2], "{content}");
             }
         }
-        let scheme = Scheme::builder("acme")
-            .signature_header("x-signature")
-            .content("{body}");
+        let scheme = Scheme::builder("acme").signature_header("x-signature").content("{body}");
         let scheme = scheme.id_pointer("/id").build().unwrap();
         assert_eq!(digests(&scheme, &[("", br#"{"id":"evt_1"}"#)]), [None]);
     }

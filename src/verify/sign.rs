@@ -46,13 +46,7 @@ impl<'a> Message<'a> {
     /// A message with this body, signed at this time.
     #[must_use]
     pub fn new(body: &'a [u8], timestamp: Timestamp) -> Self {
-        Self {
-            id: None,
-            event_type: None,
-            timestamp,
-            headers: &[],
-            body,
-        }
+        Self { id: None, event_type: None, timestamp, headers: &[], body }
     }
 
     /// The same with a delivery id for the header that the scheme names.
@@ -64,10 +58,7 @@ impl<'a> Message<'a> {
     /// The same with an event type for the header that the scheme names.
     #[must_use]
     pub fn event_type(self, event_type: &'a str) -> Self {
-        Self {
-            event_type: Some(event_type),
-            ..self
-        }
+        Self { event_type: Some(event_type), ..self }
     }
 
     /// The same with further headers, for a scheme that signs them.
@@ -154,27 +145,16 @@ impl Signer {
         }
         if let EventTypeSource::Header(name) = scheme.event_type() {
             let missing = || SignError::Missing(format!("an event type for `{}`", name.as_str()));
-            headers.push((
-                name.as_str().to_owned(),
-                message.event_type.ok_or_else(missing)?.to_owned(),
-            ));
+            headers.push((name.as_str().to_owned(), message.event_type.ok_or_else(missing)?.to_owned()));
         }
-        headers.extend(
-            message
-                .headers
-                .iter()
-                .map(|(name, value)| (name.to_ascii_lowercase(), (*value).to_owned())),
-        );
+        headers.extend(message.headers.iter().map(|(name, value)| (name.to_ascii_lowercase(), (*value).to_owned())));
         for key in keys {
             let mut mac = key.start();
             for part in scheme.content().parts() {
                 match part {
                     Part::Body => mac.update(message.body),
                     Part::Header(name) => {
-                        let value = headers
-                            .iter()
-                            .find(|(key, _)| key == name.as_str())
-                            .map(|(_, value)| value);
+                        let value = headers.iter().find(|(key, _)| key == name.as_str()).map(|(_, value)| value);
                         let missing = || SignError::Missing(format!("a header `{}`", name.as_str()));
                         mac.update(value.ok_or_else(missing)?.as_bytes());
                     }

@@ -118,12 +118,7 @@ impl Delivery {
             timestamp: None,
             received_at: Timestamp::from_secs(0),
             key_id: KeyId::new("test").unwrap(),
-            authenticated: Authenticated {
-                body: true,
-                id: false,
-                timestamp: false,
-                event_type: false,
-            },
+            authenticated: Authenticated { body: true, id: false, timestamp: false, event_type: false },
             identity: Identity::Content([0; 32]),
             raw: Bytes::new(),
         }
@@ -224,10 +219,7 @@ impl<T> Verified<T> {
 
     /// The same delivery with the event that its body holds: decoding adds no trust, and takes none away.
     pub(crate) fn decoded<U>(self, event_type: EventType, event: U) -> Verified<U> {
-        let delivery = Delivery {
-            event_type: Some(event_type),
-            ..self.delivery
-        };
+        let delivery = Delivery { event_type: Some(event_type), ..self.delivery };
         Verified { value: event, delivery }
     }
 }
@@ -243,8 +235,6 @@ impl<T> Deref for Verified<T> {
 /// The delivery only: the value may hold what must not be logged.
 impl<T> fmt::Debug for Verified<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Verified")
-            .field("delivery", &self.delivery)
-            .finish_non_exhaustive()
+        f.debug_struct("Verified").field("delivery", &self.delivery).finish_non_exhaustive()
     }
 }

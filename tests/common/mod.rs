@@ -83,10 +83,7 @@ pub enum Run {
 }
 
 impl WebhookEvent for Event {
-    const ENVELOPE: Envelope = Envelope {
-        tag: Some("event"),
-        content: Some("data"),
-    };
+    const ENVELOPE: Envelope = Envelope { tag: Some("event"), content: Some("data") };
     const VARIANTS: &'static [Variant] = &[Variant::event("Job", "job"), Variant::unknown("Unknown")];
 
     fn decode(event_type: &EventType, payload: RawPayload<'_>) -> Result<Option<Self>, PayloadError> {
@@ -168,16 +165,12 @@ impl Probe {
 
     /// The same on a thread without a runtime.
     pub fn wait_started(&self) {
-        wait_for("a handler to start", || {
-            self.0.started.try_acquire().map(SemaphorePermit::forget).ok()
-        });
+        wait_for("a handler to start", || self.0.started.try_acquire().map(SemaphorePermit::forget).ok());
     }
 
     /// Waits until one more handler was dropped or has ended.
     pub fn wait_gone(&self) {
-        wait_for("a handler to be gone", || {
-            self.0.dropped.try_acquire().map(SemaphorePermit::forget).ok()
-        });
+        wait_for("a handler to be gone", || self.0.dropped.try_acquire().map(SemaphorePermit::forget).ok());
     }
 
     /// Does as `job` says.
@@ -257,11 +250,7 @@ async fn observe(
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<impl MessageBody>, actix_web::Error> {
     let response = next.call(request).await?;
-    let outcome = response
-        .response()
-        .extensions()
-        .get::<Disposition>()
-        .map(Disposition::outcome);
+    let outcome = response.response().extensions().get::<Disposition>().map(Disposition::outcome);
     probe.0.dispositions.lock().unwrap().push(outcome);
     Ok(response)
 }
@@ -284,9 +273,7 @@ pub fn scheme() -> Scheme {
 
 /// A receiver at [`NOW`] whose handlers are `probe`.
 pub fn builder(probe: &Probe) -> ReceiverBuilder<Probe> {
-    Receiver::builder(scheme(), keyring())
-        .handlers(probe.clone())
-        .clock(FakeClock::at(NOW))
+    Receiver::builder(scheme(), keyring()).handlers(probe.clone()).clock(FakeClock::at(NOW))
 }
 
 /// A signed delivery, ready to be sent.
@@ -323,23 +310,14 @@ pub struct Setup {
 
 impl Default for Setup {
     fn default() -> Self {
-        Self {
-            workers: 1,
-            mount: Mount::Service,
-            harden: false,
-            head_timeout: Duration::from_secs(5),
-            path: PATH,
-        }
+        Self { workers: 1, mount: Mount::Service, harden: false, head_timeout: Duration::from_secs(5), path: PATH }
     }
 }
 
 impl Server {
     /// Serves `receiver` with one worker.
     pub fn start<S: DedupeStore>(mount: Mount, receiver: &Receiver<Probe, S>, probe: &Probe) -> Self {
-        let setup = Setup {
-            mount,
-            ..Setup::default()
-        };
+        let setup = Setup { mount, ..Setup::default() };
         Self::with(setup, receiver, probe)
     }
 
@@ -348,11 +326,9 @@ impl Server {
         Self::configured(setup, probe, move |config| {
             match setup.mount {
                 Mount::Service => config.service(receiver.at(setup.path)),
-                Mount::Middleware => config.service(
-                    web::resource(setup.path)
-                        .wrap(receiver.middleware())
-                        .route(web::post().to(route)),
-                ),
+                Mount::Middleware => {
+                    config.service(web::resource(setup.path).wrap(receiver.middleware()).route(web::post().to(route)))
+                }
             };
         })
     }
@@ -364,12 +340,7 @@ impl Server {
         configure: impl Fn(&mut web::ServiceConfig) + Clone + Send + 'static,
     ) -> Self {
         let probe = web::Data::new(probe.clone());
-        let app = move || {
-            App::new()
-                .app_data(probe.clone())
-                .wrap(from_fn(observe))
-                .configure(configure.clone())
-        };
+        let app = move || App::new().app_data(probe.clone()).wrap(from_fn(observe)).configure(configure.clone());
         let (tell, told) = mpsc::channel();
         let thread = std::thread::spawn(move || {
             actix_web::rt::System::new().block_on(async move {
@@ -377,11 +348,7 @@ impl Server {
                     .workers(setup.workers)
                     .disable_signals()
                     .client_request_timeout(setup.head_timeout);
-                let server = if setup.harden {
-                    countersign::actix::harden(server)
-                } else {
-                    server
-                };
+                let server = if setup.harden { countersign::actix::harden(server) } else { server };
                 let server = server.bind(("127.0.0.1", 0)).unwrap();
                 let addr = server.addrs()[0];
                 let server = server.run();
@@ -390,11 +357,7 @@ impl Server {
             });
         });
         let (addr, handle) = told.recv().unwrap();
-        Self {
-            addr,
-            handle,
-            thread: Some(thread),
-        }
+        Self { addr, handle, thread: Some(thread) }
     }
 
     pub fn client(&self) -> Client {

@@ -17,11 +17,7 @@ pub struct Post {
 
 impl Post {
     pub fn new(path: &str, headers: Vec<(String, String)>, body: impl Into<Vec<u8>>) -> Self {
-        Self {
-            path: path.to_owned(),
-            headers,
-            body: body.into(),
-        }
+        Self { path: path.to_owned(), headers, body: body.into() }
     }
 
     /// The same for another path.
@@ -147,10 +143,7 @@ impl Client {
         let stream = TcpStream::connect(addr).expect("a connection");
         stream.set_nodelay(true).expect("an option");
         stream.set_read_timeout(Some(PATIENCE)).expect("an option");
-        Self {
-            stream,
-            pending: Vec::new(),
-        }
+        Self { stream, pending: Vec::new() }
     }
 
     pub fn send(&mut self, bytes: &[u8]) {
@@ -164,8 +157,7 @@ impl Client {
 
     /// The next answer.
     pub fn receive(&mut self) -> Response {
-        self.try_receive()
-            .expect("an answer, and not the end of the connection")
+        self.try_receive().expect("an answer, and not the end of the connection")
     }
 
     /// The next answer, or `None` when the server closed the connection instead.
@@ -230,8 +222,5 @@ fn tokio_socket(stream: TcpStream) -> socket2::Socket {
 }
 
 fn is_timeout(error: &std::io::Error) -> bool {
-    matches!(
-        error.kind(),
-        std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut
-    )
+    matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut)
 }

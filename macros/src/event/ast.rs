@@ -34,16 +34,8 @@ pub(super) fn read<'a>(input: &'a DeriveInput, errors: &mut Errors) -> Option<Ev
     }
     let container = Container::read(&input.attrs, errors);
     let variants = data.variants.iter().filter_map(|variant| {
-        Role::read(variant, errors).map(|role| EventVariant {
-            ident: &variant.ident,
-            role,
-            fields: &variant.fields,
-        })
+        Role::read(variant, errors).map(|role| EventVariant { ident: &variant.ident, role, fields: &variant.fields })
     });
     let variants = variants.collect();
-    Some(EventEnum {
-        ident,
-        container,
-        variants,
-    })
+    Some(EventEnum { ident, container, variants })
 }

@@ -57,21 +57,12 @@ impl Container {
             Some("content") => &mut self.content,
             _ => return errors.push(meta.path(), format!("unknown key: {CONTAINER}")),
         };
-        let Meta::NameValue(MetaNameValue {
-            path,
-            value: Expr::Lit(ExprLit {
-                lit: Lit::Str(name), ..
-            }),
-            ..
-        }) = meta
+        let Meta::NameValue(MetaNameValue { path, value: Expr::Lit(ExprLit { lit: Lit::Str(name), .. }), .. }) = meta
         else {
             return errors.push(meta, format!("the value is not a string: {CONTAINER}"));
         };
         if name.value().is_empty() {
-            errors.push(
-                name,
-                "the name of a member is empty: write the one that the provider documents",
-            );
+            errors.push(name, "the name of a member is empty: write the one that the provider documents");
         }
         if slot.replace(name.clone()).is_some() {
             errors.push(path, "said twice: remove one of them");

@@ -92,11 +92,7 @@ fn variant(arm: &Arm<'_>) -> TokenStream {
 /// The leaves in one `match`, then the groups in order, then the unknown arm.
 fn decode(arms: &[Arm<'_>]) -> TokenStream {
     let leaves = arms.iter().filter_map(|arm| match arm {
-        Arm::Leaf {
-            ident,
-            event_type,
-            payload,
-        } => {
+        Arm::Leaf { ident, event_type, payload } => {
             let event = match payload {
                 Some(payload) => {
                     let at = place(payload);

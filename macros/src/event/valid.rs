@@ -12,11 +12,7 @@ use crate::event::attr::Role;
 /// A variant in its checked shape.
 pub(super) enum Arm<'a> {
     /// `#[event("type")]`, with its payload, if that is decoded.
-    Leaf {
-        ident: &'a Ident,
-        event_type: &'a LitStr,
-        payload: Option<&'a Type>,
-    },
+    Leaf { ident: &'a Ident, event_type: &'a LitStr, payload: Option<&'a Type> },
     /// `#[event(group)]`.
     Group { ident: &'a Ident, events: &'a Type },
     /// `#[event(unknown)]`.
@@ -27,11 +23,7 @@ pub(super) enum Arm<'a> {
 pub(super) fn check<'a>(events: &'a EventEnum<'a>, errors: &mut Errors) -> Vec<Arm<'a>> {
     one_variant_per_type(events, errors);
     one_unknown_arm(events, errors);
-    events
-        .variants
-        .iter()
-        .filter_map(|variant| arm(variant, errors))
-        .collect()
+    events.variants.iter().filter_map(|variant| arm(variant, errors)).collect()
 }
 
 fn one_variant_per_type(events: &EventEnum<'_>, errors: &mut Errors) {
@@ -43,18 +35,12 @@ fn one_variant_per_type(events: &EventEnum<'_>, errors: &mut Errors) {
         let name = event_type.value();
         if let Some(mistake) = invalid(&name) {
             let message = "write the type as the provider sends it: 1 to 256 visible ASCII characters, no spaces";
-            errors.push(
-                event_type,
-                format!("variant `{}`: the event type {mistake}: {message}", variant.ident),
-            );
+            errors.push(event_type, format!("variant `{}`: the event type {mistake}: {message}", variant.ident));
         } else if let Some(first) = seen.insert(name.clone(), variant.ident) {
             let message = "an event type has one variant: remove one of them, or correct its type";
             errors.push(
                 event_type,
-                format!(
-                    "variants `{first}` and `{}` both stand for `{name}`: {message}",
-                    variant.ident
-                ),
+                format!("variants `{first}` and `{}` both stand for `{name}`: {message}", variant.ident),
             );
         }
     }
@@ -68,10 +54,7 @@ fn one_unknown_arm(events: &EventEnum<'_>, errors: &mut Errors) {
         };
         if let Some(first) = first.replace(variant.ident) {
             let message = "one arm takes all unknown types: remove one of them";
-            errors.push(
-                word,
-                format!("`{first}` and `{}` are both unknown arms: {message}", variant.ident),
-            );
+            errors.push(word, format!("`{first}` and `{}` are both unknown arms: {message}", variant.ident));
         }
     }
 }
@@ -80,11 +63,7 @@ fn arm<'a>(variant: &'a EventVariant<'a>, errors: &mut Errors) -> Option<Arm<'a>
     let ident = variant.ident;
     let single = single(variant.fields);
     match (&variant.role, single) {
-        (Role::Event(event_type), Ok(payload)) => Some(Arm::Leaf {
-            ident,
-            event_type,
-            payload,
-        }),
+        (Role::Event(event_type), Ok(payload)) => Some(Arm::Leaf { ident, event_type, payload }),
         (Role::Group(_), Ok(Some(events))) => Some(Arm::Group { ident, events }),
         (Role::Unknown(_), Ok(Some(payload))) => Some(Arm::Unknown { ident, payload }),
         (Role::Event(_), Err(fields)) => {

@@ -42,9 +42,7 @@ pub(super) fn event(args: TokenStream, errors: &mut Errors) -> Option<Path> {
 
 /// Takes `#[on(..)]` and `#[otherwise]` out of `attrs`.
 pub(super) fn take(attrs: &mut Vec<Attribute>) -> Vec<Attribute> {
-    attrs
-        .extract_if(.., |attr| is_ours(attr, "on") || is_ours(attr, "otherwise"))
-        .collect()
+    attrs.extract_if(.., |attr| is_ours(attr, "on") || is_ours(attr, "otherwise")).collect()
 }
 
 /// Whether code may vanish by this attribute.
@@ -57,10 +55,7 @@ fn is_ours(attr: &Attribute, name: &str) -> bool {
     let path = attr.path();
     path.is_ident(name)
         || (path.segments.len() == 2
-            && path
-                .segments
-                .first()
-                .is_some_and(|segment| segment.ident == "countersign")
+            && path.segments.first().is_some_and(|segment| segment.ident == "countersign")
             && last(path).is_some_and(|ident| ident == name))
 }
 
@@ -84,10 +79,7 @@ pub(super) fn one_otherwise(handlers: &[Handler], errors: &mut Errors) {
             && let Some(first) = first.replace(&handler.ident)
         {
             let message = "one handler takes all the rest: remove one of them";
-            errors.push_at(
-                word,
-                format!("`{first}` and `{}` are both `#[otherwise]`; {message}", handler.ident),
-            );
+            errors.push_at(word, format!("`{first}` and `{}` are both `#[otherwise]`; {message}", handler.ident));
         }
     }
 }
@@ -122,10 +114,7 @@ impl Role {
         let args = match &attr.meta {
             Meta::List(list) if !list.tokens.is_empty() => &list.tokens,
             _ => {
-                errors.push(
-                    attr,
-                    format!("handler `{handler}` does not say for which events: {FORMS}"),
-                );
+                errors.push(attr, format!("handler `{handler}` does not say for which events: {FORMS}"));
                 return None;
             }
         };
@@ -149,15 +138,9 @@ fn paths(handler: &Ident, args: &TokenStream, errors: &mut Errors) -> Option<Vec
 }
 
 fn segments(handler: &Ident, path: &Path, errors: &mut Errors) -> Option<Vec<Ident>> {
-    let plain = path
-        .segments
-        .iter()
-        .all(|segment| matches!(segment.arguments, PathArguments::None));
+    let plain = path.segments.iter().all(|segment| matches!(segment.arguments, PathArguments::None));
     if path.leading_colon.is_some() || !plain {
-        errors.push(
-            path,
-            format!("handler `{handler}`: a path of variants has names only: {FORMS}"),
-        );
+        errors.push(path, format!("handler `{handler}`: a path of variants has names only: {FORMS}"));
         return None;
     }
     Some(path.segments.iter().map(|segment| segment.ident.clone()).collect())

@@ -19,9 +19,7 @@ use crate::handlers::attr::{Role, is_cfg};
 pub(super) fn expand(block: &ItemImpl, event: &Path, handlers: &[Handler]) -> TokenStream {
     let (tree, repeated) = cover(handlers);
     let covered = tree.tokens();
-    let otherwise = handlers
-        .iter()
-        .find(|handler| matches!(handler.role, Role::Otherwise { .. }));
+    let otherwise = handlers.iter().find(|handler| matches!(handler.role, Role::Otherwise { .. }));
     let cfgs = cfgs(block);
     let checks = checks(event, handlers, &repeated, &covered, otherwise.is_none());
     let checks = checks.map(|check| quote!(#(#cfgs)* #check));
@@ -85,9 +83,7 @@ fn handle(event: &Path, handlers: &[Handler], otherwise: Option<&Handler>, repea
     let mut arms = TokenStream::new();
     for handler in handlers {
         if let Role::On(paths) = &handler.role {
-            let patterns = paths
-                .iter()
-                .map(|path| pattern(event, path, handler.signature.event.is_some()));
+            let patterns = paths.iter().map(|path| pattern(event, path, handler.signature.event.is_some()));
             let call = call(handler);
             // The check of the coverage says it better.
             let allow = (!repeated.is_empty()).then(|| quote!(#[allow(unreachable_patterns)]));
@@ -293,12 +289,7 @@ fn cover(handlers: &[Handler]) -> (Tree, Vec<Repeated<'_>>) {
             if covered.is_empty() {
                 tree.insert(&path, second);
             }
-            repeated.extend(covered.into_iter().map(|(events, first)| Repeated {
-                events,
-                first,
-                second,
-                at,
-            }));
+            repeated.extend(covered.into_iter().map(|(events, first)| Repeated { events, first, second, at }));
         }
     }
     (tree, repeated)

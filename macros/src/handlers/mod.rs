@@ -112,19 +112,12 @@ fn handler(method: &ImplItemFn, attrs: &[Attribute], errors: &mut Errors) -> Opt
     }
     let role = Role::read(ident, first, errors);
     let signature = Signature::read(&method.sig, errors);
-    Some(Handler {
-        ident: ident.clone(),
-        role: role?,
-        signature: signature?,
-    })
+    Some(Handler { ident: ident.clone(), role: role?, signature: signature? })
 }
 
 fn only_methods(attrs: &mut Vec<Attribute>, errors: &mut Errors) {
     for attr in attr::take(attrs) {
-        errors.push(
-            attr,
-            "this is not a method: `#[on(..)]` and `#[otherwise]` stand on an `async fn`",
-        );
+        errors.push(attr, "this is not a method: `#[on(..)]` and `#[otherwise]` stand on an `async fn`");
     }
 }
 

@@ -30,22 +30,12 @@ pub(super) struct Signature {
 impl Signature {
     /// `None` after a mistake.
     pub(super) fn read(sig: &syn::Signature, errors: &mut Errors) -> Option<Self> {
-        let mut wrong = Wrong {
-            handler: &sig.ident,
-            errors,
-            any: false,
-        };
+        let mut wrong = Wrong { handler: &sig.ident, errors, any: false };
         qualifiers(sig, &mut wrong);
         let params = params(sig, &mut wrong);
         let (event, delivery) = match *params.as_slice() {
             [] => (None, None),
-            [one]
-                if is_delivery(
-                    &one.ty,
-                    "takes its event by reference; the event is its own",
-                    &mut wrong,
-                ) =>
-            {
+            [one] if is_delivery(&one.ty, "takes its event by reference; the event is its own", &mut wrong) => {
                 (None, Some(one))
             }
             [one] => (Some(one), None),
@@ -67,11 +57,7 @@ impl Signature {
             ReturnType::Type(_, ty) => Extent::of(ty),
             ReturnType::Default => Extent::of(&sig.ident),
         };
-        (!wrong.any).then(|| Self {
-            event: event.map(extent),
-            delivery: delivery.map(extent),
-            output,
-        })
+        (!wrong.any).then(|| Self { event: event.map(extent), delivery: delivery.map(extent), output })
     }
 }
 
@@ -85,8 +71,7 @@ struct Wrong<'a> {
 impl Wrong<'_> {
     fn push(&mut self, tokens: impl ToTokens, what: &str) {
         self.any = true;
-        self.errors
-            .push(tokens, format!("handler `{}` {what}: {ALLOWED}", self.handler));
+        self.errors.push(tokens, format!("handler `{}` {what}: {ALLOWED}", self.handler));
     }
 }
 

@@ -62,21 +62,13 @@ impl MemoryStoreBuilder {
         if !(MIN_RETENTION..=MAX_RETENTION).contains(&self.retention) {
             mistakes.push(MemoryStoreMistake::Retention { given: self.retention });
         }
-        if mistakes.is_empty() {
-            Ok(MemoryStore::new(self))
-        } else {
-            Err(MemoryStoreError { mistakes })
-        }
+        if mistakes.is_empty() { Ok(MemoryStore::new(self)) } else { Err(MemoryStoreError { mistakes }) }
     }
 }
 
 impl Default for MemoryStoreBuilder {
     fn default() -> Self {
-        Self {
-            capacity: 1_000_000,
-            retention: Duration::from_hours(80),
-            when_full: WhenFull::default(),
-        }
+        Self { capacity: 1_000_000, retention: Duration::from_hours(80), when_full: WhenFull::default() }
     }
 }
 
@@ -135,11 +127,7 @@ mod tests {
 
     #[test]
     fn every_mistake_is_reported_at_once_with_a_value_that_works() {
-        let error = MemoryStore::builder()
-            .capacity(0)
-            .retention(Duration::ZERO)
-            .build()
-            .expect_err("two mistakes");
+        let error = MemoryStore::builder().capacity(0).retention(Duration::ZERO).build().expect_err("two mistakes");
         assert_eq!(error.mistakes().len(), 2);
         assert_eq!(
             error.to_string(),

@@ -57,10 +57,7 @@ impl Finished {
 
     /// What is kept with `key`, expired or not.
     pub(super) fn find(&self, key: &ClaimKey) -> Option<Done> {
-        let question = Question {
-            key,
-            seen: Cell::new(None),
-        };
+        let question = Question { key, seen: Cell::new(None) };
         // The answer counts, not only the notes: what was evicted may still be compared on the way.
         self.0.contains_key(&question).then(|| question.seen.get()).flatten()
     }

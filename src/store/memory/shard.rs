@@ -58,21 +58,14 @@ impl Shard {
 
     /// The flight that `claim` stands for, if its epoch is still the current one.
     pub(super) fn current(&mut self, claim: &ClaimToken) -> Option<&mut Flight> {
-        self.flights
-            .get_mut(&claim.key)
-            .filter(|flight| flight.epoch == claim.epoch && !flight.done)
+        self.flights.get_mut(&claim.key).filter(|flight| flight.epoch == claim.epoch && !flight.done)
     }
 
     /// Puts a flight under a new epoch in the place of whatever was there.
     pub(super) fn take_off(&mut self, key: ClaimKey, print: u64, until: Timestamp) -> u64 {
         // One counter for all keys of a shard: higher than any that this key ever had.
         self.epoch += 1;
-        let flight = Flight {
-            print,
-            epoch: self.epoch,
-            until,
-            done: false,
-        };
+        let flight = Flight { print, epoch: self.epoch, until, done: false };
         self.flights.insert(key, flight);
         self.epoch
     }
@@ -95,8 +88,7 @@ impl Shard {
         }
         self.next_purge = now.saturating_add(retention / 2);
         let before = self.flights.len();
-        self.flights
-            .retain(|_, flight| flight.done || flight.until.saturating_add(retention) > now);
+        self.flights.retain(|_, flight| flight.done || flight.until.saturating_add(retention) > now);
         u32::try_from(before - self.flights.len()).unwrap_or(u32::MAX)
     }
 }

@@ -60,10 +60,7 @@ impl Counts {
 
 impl From<u64> for Counts {
     fn from(word: u64) -> Self {
-        Self {
-            in_flight: word >> 32,
-            remembered: word & u64::from(u32::MAX),
-        }
+        Self { in_flight: word >> 32, remembered: word & u64::from(u32::MAX) }
     }
 }
 

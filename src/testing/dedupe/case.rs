@@ -24,11 +24,7 @@ impl<S: DedupeStore> Case<S> {
     }
 
     pub(super) fn of(store: Arc<S>, key: ClaimKey) -> Self {
-        Self {
-            store,
-            key,
-            start: SystemClock.now(),
-        }
+        Self { store, key, start: SystemClock.now() }
     }
 
     pub(super) async fn claim(&self, body: &[u8], now: Timestamp) -> Claimed {

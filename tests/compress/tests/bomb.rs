@@ -13,10 +13,9 @@ const LIMIT: usize = 8 * 1024 * 1024;
 #[test]
 fn actix_webs_own_extractor_decompresses_the_bomb_before_anything_is_checked() {
     let server = Server::configured(Setup::default(), &Probe::default(), |config| {
-        config.app_data(web::PayloadConfig::new(LIMIT)).route(
-            "/hooks",
-            web::post().to(async |body: web::Bytes| body.len().to_string()),
-        );
+        config
+            .app_data(web::PayloadConfig::new(LIMIT))
+            .route("/hooks", web::post().to(async |body: web::Bytes| body.len().to_string()));
     });
     let bomb = signed("bomb", *include_bytes!("../../data/brotli-bomb.br"));
     // As it is, it is short.
