@@ -7,6 +7,7 @@ use countersign::{
 
 use crate::payload::{Case, Onboarding, Screening};
 
+#[allow(dead_code, reason = "payloads are decoded to be timed, not read")]
 pub enum Event {
     ScreeningCompleted(Screening),
     OnboardingCreated(Onboarding),
