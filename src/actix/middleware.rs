@@ -117,20 +117,22 @@ where
     let ran = record.in_span(run(route, deadline)).await;
     let disposition = match &ran {
         Ran::Ended(Ok(response)) => judge(response.status(), &seat, receiver.pause()),
-        Ran::Ended(Err(error)) => judge(error.as_response_error().status_code(), &seat, receiver.pause()),
+        Ran::Ended(Err(error)) => judge(status_of(error), &seat, receiver.pause()),
         Ran::Panicked => Disposition::Panicked,
         Ran::TimedOut => Disposition::TimedOut,
     };
     let now = intake.now.saturating_add(started.elapsed());
     record.in_span(receiver.settle(claim, &disposition, now)).await;
-    let answer = record.end(&disposition, receiver.pause());
     match ran {
         Ran::Ended(response) => {
+            let status = response.as_ref().map_or_else(status_of, ServiceResponse::status);
+            record.end_as(&disposition, status.as_u16());
             let mut response = response?.map_into_left_body();
             response.response_mut().extensions_mut().insert(disposition);
             Ok(response)
         }
         Ran::Panicked | Ran::TimedOut => {
+            let answer = record.end(&disposition, receiver.pause());
             let response = respond(&answer, disposition);
             match seat.request() {
                 Some(request) => Ok(ServiceResponse::new(request, response).map_into_right_body()),
@@ -138,6 +140,10 @@ where
             }
         }
     }
+}
+
+fn status_of(error: &actix_web::Error) -> StatusCode {
+    error.as_response_error().status_code()
 }
 
 /// What became of a delivery whose route answered with `status`: what the extractor says, if that is its answer.

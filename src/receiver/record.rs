@@ -59,9 +59,14 @@ impl Record {
     /// Closes the record and gives the answer.
     pub(crate) fn end(self, disposition: &Disposition, pause: Duration) -> Answer {
         let answer = disposition.answer(pause);
-        let level = level(disposition, &answer);
+        self.end_as(disposition, answer.status());
+        answer
+    }
+
+    /// Closes the record of a delivery that somebody else, such as the user's own route, answered with `status`.
+    pub(crate) fn end_as(self, disposition: &Disposition, status: u16) {
+        let level = level(disposition, status);
         let outcome = disposition.outcome();
-        let status = answer.status();
         if !self.span.is_disabled() {
             self.span.record("outcome", outcome);
             self.span.record("status", status);
@@ -83,17 +88,53 @@ impl Record {
             Level::WARN => tell!(WARN),
             _ => tell!(INFO),
         }
-        answer
     }
 }
 
 /// Ours to mend is an error, somebody else's a warning.
-fn level(disposition: &Disposition, answer: &Answer) -> Level {
+fn level(disposition: &Disposition, status: u16) -> Level {
     match disposition {
         Disposition::Permanent(_) | Disposition::Undecodable(_) => Level::ERROR,
         Disposition::InFlight => Level::INFO,
-        _ if answer.is_success() => Level::INFO,
-        _ if answer.status() >= 500 => Level::ERROR,
+        _ if (200..300).contains(&status) => Level::INFO,
+        _ if status >= 500 => Level::ERROR,
         _ => Level::WARN,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn the_status_that_is_told_is_the_one_that_was_sent() {
+        let log = Log::default();
+        let writer = log.clone();
+        let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+        // With one subscriber alone, tracing asks the default of whichever thread comes by first, and remembers its "never".
+        let _second = tracing::Dispatch::new(tracing_subscriber::registry());
+        tracing::subscriber::with_default(subscriber, || {
+            tracing::callsite::rebuild_interest_cache();
+            Record::begin().end_as(&Disposition::Released, 418);
+        });
+        let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+        assert!(text.contains("status=418") && text.contains("WARN") && !text.contains("status=500"), "{text}");
     }
 }
