@@ -39,6 +39,12 @@ mod receiver;
 pub mod actix;
 pub mod kycgenie;
 
+#[cfg(feature = "cli")]
+#[cfg_attr(docsrs, doc(cfg(feature = "cli")))]
+pub mod identify;
+#[cfg(feature = "sandbox")]
+#[cfg_attr(docsrs, doc(cfg(feature = "sandbox")))]
+pub mod sandbox;
 #[cfg(feature = "testing")]
 pub mod testing;
 

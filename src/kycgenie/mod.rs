@@ -7,6 +7,9 @@
 //!
 //! The core of this crate knows nothing of this module.
 
+#[cfg(feature = "client")]
+#[cfg_attr(docsrs, doc(cfg(feature = "client")))]
+pub mod client;
 #[cfg(feature = "macros")]
 mod event;
 mod payload;

@@ -1,0 +1,1 @@
+//! Which bytes does a sender sign? Finds the scheme of a captured request.

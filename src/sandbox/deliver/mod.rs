@@ -1,0 +1,1 @@
+//! Deliveries: from an event to signed requests, their attempts and their retries.
