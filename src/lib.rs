@@ -66,6 +66,12 @@ pub use dedupe::{
     check_retention,
 };
 pub use store::{Forgetful, MemoryStore, MemoryStoreBuilder, MemoryStoreError, MemoryStoreMistake, WhenFull};
+#[cfg(feature = "postgres")]
+#[cfg_attr(docsrs, doc(cfg(feature = "postgres")))]
+pub use store::{PostgresStore, PostgresStoreBuilder, PostgresStoreError, PostgresStoreMistake};
+#[cfg(feature = "redis")]
+#[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
+pub use store::{RedisStore, RedisStoreBuilder, RedisStoreError, RedisStoreMistake};
 
 // Events and their handlers.
 #[cfg(feature = "macros")]

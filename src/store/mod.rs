@@ -2,6 +2,16 @@
 
 mod forgetful;
 mod memory;
+#[cfg(feature = "postgres")]
+mod postgres;
+#[cfg(feature = "redis")]
+mod redis;
+#[cfg(any(feature = "postgres", feature = "redis"))]
+mod remote;
 
 pub use forgetful::Forgetful;
 pub use memory::{MemoryStore, MemoryStoreBuilder, MemoryStoreError, MemoryStoreMistake, WhenFull};
+#[cfg(feature = "postgres")]
+pub use postgres::{PostgresStore, PostgresStoreBuilder, PostgresStoreError, PostgresStoreMistake};
+#[cfg(feature = "redis")]
+pub use redis::{RedisStore, RedisStoreBuilder, RedisStoreError, RedisStoreMistake};

@@ -1,0 +1,301 @@
+//! Putting a PostgreSQL store together, and what must hold of the server.
+
+use std::fmt;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use deadpool_postgres::{Client, Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
+use tokio::runtime::Handle;
+use tokio::time::{Instant, timeout};
+use tokio_postgres::{Config, Error};
+
+use super::super::remote::{
+    DEFAULT_RESPONSE_TIMEOUT, DEFAULT_RETENTION, Health, Later, MAX_RESPONSE_TIMEOUT, MAX_RETENTION,
+    MIN_RESPONSE_TIMEOUT, MIN_RETENTION, Nonces, TooLate, reason,
+};
+use super::connect::AtHome;
+use super::layout;
+use super::statements::Statements;
+use super::{Inner, PostgresStore};
+
+/// Builds a [`PostgresStore`]. What to decide, in this order: which server, in which schema, for how long, and on how
+/// many connections.
+#[must_use = "a builder does nothing until `build` is called"]
+pub struct PostgresStoreBuilder {
+    server: Server,
+    schema: String,
+    retention: Duration,
+    connections: usize,
+    response_timeout: Duration,
+    unflushed_commits: bool,
+}
+
+enum Server {
+    Ours(Result<Box<Config>, ()>),
+    Theirs(Pool),
+}
+
+impl PostgresStoreBuilder {
+    pub(super) fn for_url(url: &str) -> Self {
+        // What is wrong with it is not told: it may hold a password.
+        Self::new(Server::Ours(url.parse().map(Box::new).map_err(|_: Error| ())))
+    }
+
+    pub(super) fn for_pool(pool: Pool) -> Self {
+        Self::new(Server::Theirs(pool))
+    }
+
+    fn new(server: Server) -> Self {
+        Self {
+            server,
+            schema: "countersign".to_owned(),
+            retention: DEFAULT_RETENTION,
+            connections: 16,
+            response_timeout: DEFAULT_RESPONSE_TIMEOUT,
+            unflushed_commits: false,
+        }
+    }
+
+    /// The schema that the table `claims` is in: a name of 1 to 63 bytes, quoted wherever it is used; `countersign`
+    /// unless told. Receivers that share claims have the same schema; programs that must not, have two.
+    pub fn schema(mut self, schema: impl Into<String>) -> Self {
+        self.schema = schema.into();
+        self
+    }
+
+    /// For how long something done is remembered: a millisecond to a year; 80 hours unless told.
+    ///
+    /// Reckon with 300 bytes of disk for each delivery of one retention.
+    pub fn retention(mut self, retention: Duration) -> Self {
+        self.retention = retention;
+        self
+    }
+
+    /// How many connections the store's own pool has at most: 1 to 1,000; 16 unless told. A pool of the program's own is
+    /// as large as it is.
+    pub fn connections(mut self, most: usize) -> Self {
+        self.connections = most;
+        self
+    }
+
+    /// How long an answer may take, waiting for a connection included, before the store counts as away: 10 to 900 ms, so
+    /// that the sender has its 503 within a second; 750 ms unless told. No lock is waited for longer than a third of it.
+    pub fn response_timeout(mut self, limit: Duration) -> Self {
+        self.response_timeout = limit;
+        self
+    }
+
+    /// Accepts a server with `synchronous_commit = off`, which may lose the last claims when it crashes, so that
+    /// duplicates run again.
+    pub fn danger_unflushed_commits(mut self) -> Self {
+        self.unflushed_commits = true;
+        self
+    }
+
+    /// Connects, checks the server, and creates schema and table unless they are there. Within ten seconds.
+    ///
+    /// # Errors
+    ///
+    /// When a setting is out of its range (all of them at once), the server cannot be reached or does not flush its
+    /// commits, or the table can neither be found nor created.
+    pub async fn build(self) -> Result<PostgresStore, PostgresStoreError> {
+        let mistakes = self.mistakes();
+        if !mistakes.is_empty() {
+            return Err(PostgresStoreError::Settings(mistakes));
+        }
+        let pool = match &self.server {
+            Server::Ours(Ok(config)) => self.pool(config)?,
+            Server::Ours(Err(())) => return Err(PostgresStoreError::Settings(vec![PostgresStoreMistake::Url])),
+            Server::Theirs(pool) => pool.clone(),
+        };
+        let prepare = async {
+            let mut client = pool.get().await.map_err(PostgresStoreError::unreachable)?;
+            if !self.unflushed_commits {
+                check_commits(&client).await?;
+            }
+            layout::ensure(&mut client, &self.schema).await
+        };
+        timeout(BUILD_LIMIT, prepare).await.map_err(|_| PostgresStoreError::unreachable(TooLate(BUILD_LIMIT)))??;
+        let inner = Inner {
+            pool,
+            statements: Statements::new(&layout::quoted(&self.schema), self.response_timeout / 3),
+            schema: self.schema,
+            retention: self.retention,
+            response_timeout: self.response_timeout,
+            nonces: Nonces::new().map_err(PostgresStoreError::unreachable)?,
+            later: Later::here(),
+            health: Health::new("postgres"),
+            next_prune: Mutex::new(Instant::now()),
+        };
+        Ok(PostgresStore { inner: Arc::new(inner) })
+    }
+
+    /// A pool whose every wait is bounded, here and at the server.
+    fn pool(&self, config: &Config) -> Result<Pool, PostgresStoreError> {
+        let mut config = config.clone();
+        if config.get_application_name().is_none() {
+            config.application_name("countersign");
+        }
+        if config.get_connect_timeout().is_none() {
+            config.connect_timeout(self.response_timeout);
+        }
+        if config.get_tcp_user_timeout().is_none() {
+            config.tcp_user_timeout(UNACKNOWLEDGED);
+        }
+        let given = config.get_options().unwrap_or_default().to_owned();
+        if !given.contains("statement_timeout") {
+            // What is given up here ends there as well.
+            config.options(format!("{given} -c statement_timeout={}", self.response_timeout.as_millis()));
+        }
+        let how = ManagerConfig { recycling_method: RecyclingMethod::Fast };
+        let manager = Manager::from_connect(config, AtHome(Handle::current()), how);
+        Pool::builder(manager)
+            .max_size(self.connections)
+            .runtime(Runtime::Tokio1)
+            .wait_timeout(Some(self.response_timeout))
+            .create_timeout(Some(self.response_timeout))
+            .recycle_timeout(Some(self.response_timeout))
+            .build()
+            .map_err(PostgresStoreError::unreachable)
+    }
+
+    fn mistakes(&self) -> Vec<PostgresStoreMistake> {
+        let mut mistakes = Vec::new();
+        if matches!(self.server, Server::Ours(Err(()))) {
+            mistakes.push(PostgresStoreMistake::Url);
+        }
+        if !(1..=63).contains(&self.schema.len()) || self.schema.contains('\0') {
+            mistakes.push(PostgresStoreMistake::Schema { given: self.schema.clone() });
+        }
+        if !(MIN_RETENTION..=MAX_RETENTION).contains(&self.retention) {
+            mistakes.push(PostgresStoreMistake::Retention { given: self.retention });
+        }
+        if !(1..=1_000).contains(&self.connections) {
+            mistakes.push(PostgresStoreMistake::Connections { given: self.connections });
+        }
+        if !(MIN_RESPONSE_TIMEOUT..=MAX_RESPONSE_TIMEOUT).contains(&self.response_timeout) {
+            mistakes.push(PostgresStoreMistake::ResponseTimeout { given: self.response_timeout });
+        }
+        mistakes
+    }
+}
+
+/// Refuses a server that answers before a commit would outlast a crash.
+async fn check_commits(client: &Client) -> Result<(), PostgresStoreError> {
+    let setting: String = client.query_one("SHOW synchronous_commit", &[]).await?.try_get(0)?;
+    if setting == "off" { Err(PostgresStoreError::UnflushedCommits) } else { Ok(()) }
+}
+
+/// Why a PostgreSQL store could not be built. Never holds a password.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PostgresStoreError {
+    /// There is a table `claims` in the schema that this version did not make.
+    #[error(
+        "the table `claims` in this schema is of another program or another version (its comment is {found:?}): set \
+         `schema` to a name of its own"
+    )]
+    Layout {
+        /// The comment on the table.
+        found: String,
+    },
+    /// Schema and table could not be looked up or created.
+    #[error("the table of claims cannot be set up: {}", reason(.0))]
+    Migration(#[from] Error),
+    /// Settings that are out of their range, at least one.
+    #[error("the PostgreSQL store cannot be built: {}", Listed(.0))]
+    Settings(Vec<PostgresStoreMistake>),
+    /// The server answers before a commit would outlast a crash.
+    #[error(
+        "PostgreSQL has `synchronous_commit = off`, and may forget claims when it crashes: `ALTER ROLE … SET \
+         synchronous_commit = on`, or build with `danger_unflushed_commits()`"
+    )]
+    UnflushedCommits,
+    /// No connection, or the server refused it.
+    #[error("PostgreSQL cannot be reached: {}", reason(.0.as_ref()))]
+    Unreachable(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl PostgresStoreError {
+    fn unreachable(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::Unreachable(error.into())
+    }
+}
+
+/// A setting of a PostgreSQL store that is out of its range.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PostgresStoreMistake {
+    /// None, or more than a server takes.
+    #[error("`connections` is {given}; set it to 1 to 1000, such as 16")]
+    Connections {
+        /// The setting.
+        given: usize,
+    },
+    /// Shorter than 10 ms, or so long that a sender would wait for its 503 for more than a second.
+    #[error("`response_timeout` is {given:?}; set it to 10 to 900 ms, such as 750 ms")]
+    ResponseTimeout {
+        /// The setting.
+        given: Duration,
+    },
+    /// Shorter than a millisecond, or longer than a year.
+    #[error("`retention` is {given:?}; set it to a millisecond to a year, such as 80 hours")]
+    Retention {
+        /// The setting.
+        given: Duration,
+    },
+    /// Empty, longer than PostgreSQL's names, or with a NUL.
+    #[error("`schema` is {given:?}; set it to a name of 1 to 63 bytes, such as countersign")]
+    Schema {
+        /// The setting.
+        given: String,
+    },
+    /// Not the address of a PostgreSQL server. It is not repeated here, since it may hold a password.
+    #[error("the URL of PostgreSQL cannot be read; write postgres://user:password@host:5432/database")]
+    Url,
+}
+
+struct Listed<'a>(&'a [PostgresStoreMistake]);
+
+impl fmt::Display for Listed<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, mistake) in self.0.iter().enumerate() {
+            write!(f, "{}{mistake}", if at == 0 { "" } else { "; " })?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for PostgresStoreBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PostgresStoreBuilder")
+            .field("schema", &self.schema)
+            .field("retention", &self.retention)
+            .field("connections", &self.connections)
+            .field("response_timeout", &self.response_timeout)
+            .field("unflushed_commits", &self.unflushed_commits)
+            .finish_non_exhaustive()
+    }
+}
+
+const BUILD_LIMIT: Duration = Duration::from_secs(10);
+/// After how long the kernel gives up a connection whose other side does not acknowledge.
+const UNACKNOWLEDGED: Duration = Duration::from_secs(3);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn every_mistake_is_reported_at_once_and_no_password_with_it() {
+        let builder = PostgresStore::builder("postgres://user:hunter2@host:port/").schema("").retention(Duration::ZERO);
+        let builder = builder.connections(0).response_timeout(Duration::from_secs(1));
+        assert!(!format!("{builder:?}").contains("hunter2"));
+        let error = builder.build().await.expect_err("five mistakes");
+        let PostgresStoreError::Settings(mistakes) = &error else { unreachable!("{error}") };
+        assert_eq!(mistakes.len(), 5);
+        assert!(error.to_string().starts_with("the PostgreSQL store cannot be built: the URL of PostgreSQL cannot be"));
+        assert!(error.to_string().ends_with("`response_timeout` is 1s; set it to 10 to 900 ms, such as 750 ms"));
+        assert!(!format!("{error} {error:?}").contains("hunter2"), "{error:?}");
+    }
+}

@@ -1,0 +1,248 @@
+//! What stores that answer over a network have in common: calls whose end nobody saw, and how often to say so.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+
+use crate::dedupe::{Settled, StoreError};
+
+/// Work that goes on when nobody waits for it any more. Bounded in number and in time: what does not fit is left to
+/// the end of the lease.
+#[derive(Debug)]
+pub(super) struct Later {
+    /// The runtime that the store was built on, for callers without one.
+    home: Option<Handle>,
+    room: Arc<Semaphore>,
+}
+
+/// Whether a task in the background is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    Again,
+    Ended,
+}
+
+impl Later {
+    pub(super) fn here() -> Self {
+        Self { home: Handle::try_current().ok(), room: Arc::new(Semaphore::new(MOST_TASKS)) }
+    }
+
+    /// Makes attempts in the background until one of them ends it or `limit` is over. Neither blocks nor panics
+    /// without a runtime; it is then not done.
+    pub(super) fn run<F>(&self, limit: Duration, mut attempt: impl FnMut() -> F + Send + 'static)
+    where
+        F: Future<Output = Next> + Send + 'static,
+    {
+        let Some(runtime) = Handle::try_current().ok().or_else(|| self.home.clone()) else {
+            tracing::debug!("there is no runtime for a task in the background: it is left to the end of the lease");
+            return;
+        };
+        let Ok(room) = Arc::clone(&self.room).try_acquire_owned() else {
+            tracing::debug!("too many tasks in the background: it is left to the end of the lease");
+            return;
+        };
+        drop(runtime.spawn(async move {
+            let _room = room;
+            let end = Instant::now() + limit;
+            let mut pause = FIRST_PAUSE;
+            while attempt().await == Next::Again && Instant::now() < end {
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(LONGEST_PAUSE);
+            }
+        }));
+    }
+
+    /// Settles a claim in the background: until the store has answered, whatever the answer is.
+    pub(super) fn settle<F>(&self, limit: Duration, mut settle: impl FnMut() -> F + Send + 'static)
+    where
+        F: Future<Output = Result<Settled, StoreError>> + Send + 'static,
+    {
+        self.run(limit, move || {
+            let settled = settle();
+            async move { if settled.await.is_ok() { Next::Ended } else { Next::Again } }
+        });
+    }
+
+    /// Takes back a claim of which nobody knows whether it was made.
+    ///
+    /// The store may execute it after it was asked to take it back, as when a frozen server goes on with what lies in
+    /// its sockets. So an answer that there was nothing to take back is not believed at once.
+    pub(super) fn take_back<F>(&self, mut release: impl FnMut() -> F + Send + 'static)
+    where
+        F: Future<Output = Result<Settled, StoreError>> + Send + 'static,
+    {
+        let misses = Arc::new(AtomicU64::new(0));
+        self.run(TAKE_BACK_LIMIT, move || {
+            let (released, misses) = (release(), Arc::clone(&misses));
+            async move {
+                match released.await {
+                    Ok(Settled::Current) => Next::Ended,
+                    Ok(Settled::Superseded) if misses.fetch_add(1, Ordering::Relaxed) + 1 >= MISSES => Next::Ended,
+                    Ok(Settled::Superseded) | Err(_) => Next::Again,
+                }
+            }
+        });
+    }
+}
+
+/// Does something when it is dropped, unless it was told that there is no need.
+pub(super) struct Unless<F: FnOnce()>(Option<F>);
+
+impl<F: FnOnce()> Unless<F> {
+    pub(super) fn new(otherwise: F) -> Self {
+        Self(Some(otherwise))
+    }
+
+    pub(super) fn settled(mut self) {
+        self.0 = None;
+    }
+}
+
+impl<F: FnOnce()> Drop for Unless<F> {
+    fn drop(&mut self) {
+        if let Some(otherwise) = self.0.take() {
+            otherwise();
+        }
+    }
+}
+
+/// Names for claims, so that one whose answer was lost can be found again. Never the same twice, in any process.
+#[derive(Debug)]
+pub(super) struct Nonces {
+    store: u64,
+    count: AtomicU64,
+}
+
+impl Nonces {
+    pub(super) fn new() -> Result<Self, getrandom::Error> {
+        let mut store = [0; 8];
+        getrandom::fill(&mut store)?;
+        Ok(Self { store: u64::from_le_bytes(store), count: AtomicU64::new(0) })
+    }
+
+    pub(super) fn next(&self) -> u128 {
+        u128::from(self.store) << 64 | u128::from(self.count.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+/// Tells an operator once that a store has gone away, why, and once that it is back.
+#[derive(Debug)]
+pub(super) struct Health {
+    name: &'static str,
+    away: AtomicBool,
+}
+
+impl Health {
+    pub(super) const fn new(name: &'static str) -> Self {
+        Self { name, away: AtomicBool::new(false) }
+    }
+
+    pub(super) fn answers(&self) {
+        if self.away.load(Ordering::Relaxed) && self.away.swap(false, Ordering::Relaxed) {
+            tracing::info!(store = self.name, "the dedupe store answers again");
+        }
+    }
+
+    pub(super) fn fails(&self, error: &StoreError) {
+        if !self.away.swap(true, Ordering::Relaxed) {
+            let reason = reason(error);
+            tracing::error!(store = self.name, reason, "the dedupe store is away: deliveries are answered 503");
+        }
+    }
+}
+
+/// An error with its causes, in one line.
+pub(super) fn reason(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let next = error.to_string();
+        // Some errors say what their cause says.
+        if !text.ends_with(&next) {
+            text = format!("{text}: {next}");
+        }
+        cause = error.source();
+    }
+    text
+}
+
+/// The store did not answer in time.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("no answer within {} ms", .0.as_millis())]
+pub(super) struct TooLate(pub(super) Duration);
+
+/// What outlasts every preset: the longest retry horizon is the 76 hours of Standard Webhooks, and five minutes of
+/// tolerance count twice.
+pub(super) const DEFAULT_RETENTION: Duration = Duration::from_hours(80);
+pub(super) const MIN_RETENTION: Duration = Duration::from_millis(1);
+pub(super) const MAX_RETENTION: Duration = Duration::from_hours(24 * 366);
+/// Leaves a quarter of the second within which a sender is told to come back.
+pub(super) const DEFAULT_RESPONSE_TIMEOUT: Duration = Duration::from_millis(750);
+pub(super) const MIN_RESPONSE_TIMEOUT: Duration = Duration::from_millis(10);
+pub(super) const MAX_RESPONSE_TIMEOUT: Duration = Duration::from_millis(900);
+
+/// How much longer than it must a store keeps a record, by its own clock: what receivers' clocks may be apart.
+pub(super) const SLACK: Duration = Duration::from_hours(1);
+/// For how long a completion is tried: as long as an outage may take that nobody need be told of.
+pub(super) const COMPLETE_LIMIT: Duration = Duration::from_mins(10);
+/// For how long a release is tried: past it the lease has ended.
+pub(super) const RELEASE_LIMIT: Duration = Duration::from_mins(1);
+
+const FIRST_PAUSE: Duration = Duration::from_millis(20);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+const MISSES: u64 = 6;
+const MOST_TASKS: usize = 1024;
+const TAKE_BACK_LIMIT: Duration = Duration::from_mins(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_a_runtime_nothing_is_done_and_nothing_panics() {
+        let later = Later::here();
+        later.run(RELEASE_LIMIT, || async { unreachable!("there is no runtime") });
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_claim_is_taken_back_though_it_was_made_late() {
+        let later = Later::here();
+        let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
+        let mut asked = 0;
+        later.take_back(move || {
+            asked += 1;
+            tell.send(asked).expect("the test listens");
+            std::future::ready(match asked {
+                1 | 3 => Err(StoreError::Full),
+                2 | 4 => Ok(Settled::Superseded),
+                _ => Ok(Settled::Current),
+            })
+        });
+        let mut last = 0;
+        while let Some(asked) = told.recv().await {
+            last = asked;
+        }
+        assert_eq!(last, 5);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_store_never_answers_ends_all_the_same() {
+        let later = Later::here();
+        later.settle(RELEASE_LIMIT, || std::future::ready(Err(StoreError::Full)));
+        let before = Instant::now();
+        let all = u32::try_from(MOST_TASKS).expect("few");
+        let _all = later.room.acquire_many(all).await.expect("open");
+        assert!(before.elapsed() >= RELEASE_LIMIT && before.elapsed() < RELEASE_LIMIT * 2);
+    }
+
+    #[test]
+    fn a_reason_names_every_cause_once() {
+        let error = StoreError::unavailable(TooLate(Duration::from_millis(750)));
+        assert_eq!(reason(&error), "the dedupe store is unavailable: no answer within 750 ms");
+    }
+}
