@@ -50,7 +50,7 @@ impl PostgresStoreBuilder {
             server,
             schema: "countersign".to_owned(),
             retention: DEFAULT_RETENTION,
-            connections: 16,
+            connections: 8,
             response_timeout: DEFAULT_RESPONSE_TIMEOUT,
             unflushed_commits: false,
         }
@@ -71,7 +71,8 @@ impl PostgresStoreBuilder {
         self
     }
 
-    /// How many connections the store's own pool has at most: 1 to 1,000; 16 unless told. A pool of the program's own is
+    /// How many connections the store's own pool has at most: 1 to 1,000; 8 unless told. `build` opens
+    /// them, so that the first burst need not. A pool of the program's own is
     /// as large as it is.
     pub fn connections(mut self, most: usize) -> Self {
         self.connections = most;
@@ -116,9 +117,13 @@ impl PostgresStoreBuilder {
             layout::ensure(&mut client, &self.schema).await
         };
         timeout(BUILD_LIMIT, prepare).await.map_err(|_| PostgresStoreError::unreachable(TooLate(BUILD_LIMIT)))??;
+        let statements = Statements::new(&layout::quoted(&self.schema), self.response_timeout / 3);
+        if matches!(self.server, Server::Ours(_)) {
+            warm_up(&pool, self.connections, &statements).await;
+        }
         let inner = Inner {
             pool,
-            statements: Statements::new(&layout::quoted(&self.schema), self.response_timeout / 3),
+            statements,
             schema: self.schema,
             retention: self.retention,
             response_timeout: self.response_timeout,
@@ -180,6 +185,25 @@ impl PostgresStoreBuilder {
     }
 }
 
+/// Opens connections and prepares what each delivery needs, as far as that is possible in a few seconds.
+async fn warm_up(pool: &Pool, connections: usize, statements: &Statements) {
+    let opened = async {
+        let mut open = Vec::with_capacity(connections);
+        for _ in 0..connections {
+            let Ok(client) = pool.get().await else { return };
+            for statement in [&statements.claim, &statements.complete] {
+                if client.prepare_cached(statement).await.is_err() {
+                    return;
+                }
+            }
+            open.push(client);
+        }
+    };
+    if timeout(WARM_UP_LIMIT, opened).await.is_err() {
+        tracing::debug!("not all connections to PostgreSQL are open yet; the others are opened when they are needed");
+    }
+}
+
 /// Refuses a server that answers before a commit would outlast a crash.
 async fn check_commits(client: &Client) -> Result<(), PostgresStoreError> {
     let setting: String = client.query_one("SHOW synchronous_commit", &[]).await?.try_get(0)?;
@@ -227,7 +251,7 @@ impl PostgresStoreError {
 #[non_exhaustive]
 pub enum PostgresStoreMistake {
     /// None, or more than a server takes.
-    #[error("`connections` is {given}; set it to 1 to 1000, such as 16")]
+    #[error("`connections` is {given}; set it to 1 to 1000, such as 8")]
     Connections {
         /// The setting.
         given: usize,
@@ -279,6 +303,7 @@ impl fmt::Debug for PostgresStoreBuilder {
 }
 
 const BUILD_LIMIT: Duration = Duration::from_secs(10);
+const WARM_UP_LIMIT: Duration = Duration::from_secs(2);
 /// After how long the kernel gives up a connection whose other side does not acknowledge.
 const UNACKNOWLEDGED: Duration = Duration::from_secs(3);
 

@@ -1,0 +1,281 @@
+//! What shared stores are put through, whichever engine is behind them.
+
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::panic, missing_docs)] // each file uses its part
+
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use countersign::{
+    Claim, ClaimKey, ClaimToken, Claimed, Clock, DedupeStore, DeliveryId, Fingerprint, Settled, Source, StoreError,
+    SystemClock, Timestamp,
+};
+use futures_util::future::join_all;
+
+use super::servers::Outage;
+
+pub const BODY: &[u8] = b"{}";
+pub const LEASE: Duration = Duration::from_secs(30);
+/// Within which a sender is told that a store is away, and with how much to spare on a busy machine.
+pub const SECOND: Duration = Duration::from_secs(1);
+
+pub fn now() -> Timestamp {
+    SystemClock.now()
+}
+
+/// A key that only this call site and number have.
+pub fn key(name: &str, number: usize) -> ClaimKey {
+    ClaimKey::for_id(&Source::new(name).unwrap(), None, &DeliveryId::new(&format!("msg_{number}")).unwrap())
+}
+
+pub async fn claim<S: DedupeStore>(store: &S, key: &ClaimKey) -> Result<Claimed, StoreError> {
+    store.claim(key, Fingerprint::of(BODY), LEASE, now()).await
+}
+
+pub async fn new_claim<S: DedupeStore>(store: &S, key: &ClaimKey) -> ClaimToken {
+    match claim(store, key).await {
+        Ok(Claimed::New(token)) => token,
+        other => panic!("expected new, found {other:?}"),
+    }
+}
+
+pub async fn done<S: DedupeStore>(store: &S, key: &ClaimKey) {
+    let token = new_claim(store, key).await;
+    assert_eq!(store.complete(&token, now()).await.unwrap(), Settled::Current);
+}
+
+/// Claims until there is an answer, for at most `limit`; tells the answer.
+pub async fn until_it_answers<S: DedupeStore>(store: &S, key: &ClaimKey, limit: Duration) -> Claimed {
+    let start = Instant::now();
+    loop {
+        match claim(store, key).await {
+            Ok(claimed) => return claimed,
+            Err(error) => assert!(start.elapsed() < limit, "after {:?}: {error:?}", start.elapsed()),
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Every call fails within a second: a claim, the completion of one token, what else can be done to another.
+pub async fn is_away<S: DedupeStore>(store: &S, key: &ClaimKey, late: &ClaimToken, other: &ClaimToken) {
+    let calls = async |what: &str| {
+        let start = Instant::now();
+        let error = match what {
+            "claim" => claim(store, key).await.map(|claimed| format!("{claimed:?}")),
+            "complete" => store.complete(late, now()).await.map(|settled| format!("{settled:?}")),
+            "extend" => store.extend(other, LEASE, now()).await.map(|settled| format!("{settled:?}")),
+            _ => store.release(other, now()).await.map(|settled| format!("{settled:?}")),
+        };
+        let took = start.elapsed();
+        assert!(took < SECOND, "{what} took {took:?}");
+        match error {
+            Err(StoreError::Unavailable(_)) => {}
+            other => panic!("{what}: {other:?}"),
+        }
+    };
+    for what in ["claim", "extend", "release", "claim", "complete"] {
+        calls(what).await;
+    }
+    // Many at once are not slower.
+    let start = Instant::now();
+    let claims = join_all((0..64).map(|_| claim(store, key))).await;
+    assert!(claims.iter().all(Result::is_err), "{claims:?}");
+    assert!(start.elapsed() < SECOND, "64 claims took {:?}", start.elapsed());
+}
+
+/// A store whose server goes away in each way there is, and comes back. `keeps` tells whether the server keeps its data.
+pub async fn outages<S: DedupeStore, O: Outage>(store: &Arc<S>, server: &mut O, keeps: bool) {
+    type Step<O> = (&'static str, fn(&mut O), fn(&mut O));
+    let ways: [Step<O>; 3] = [
+        ("stopped", O::stop, O::start_again),
+        ("killed", O::kill, O::start_again),
+        ("frozen", O::freeze, O::thaw),
+    ];
+    let mut last_epoch = 0;
+    for (round, (way, begin, end)) in ways.into_iter().cycle().take(6).enumerate() {
+        let name = format!("outage-{way}-{round}");
+        let (held, finished, tried) = (key(&name, 1), key(&name, 2), key(&name, 3));
+        let token = new_claim(&**store, &held).await;
+        let unfinished = key(&name, 4);
+        let late = new_claim(&**store, &unfinished).await;
+        let other = new_claim(&**store, &key(&name, 5)).await;
+        done(&**store, &finished).await;
+
+        begin(server);
+        is_away(&**store, &tried, &late, &other).await;
+        // What is dropped meanwhile is released when the server is back.
+        drop(Claim::new(Arc::clone(store), token.clone()));
+        end(server);
+
+        let back = Instant::now();
+        let answer = until_it_answers(&**store, &finished, Duration::from_secs(5)).await;
+        println!("{way}: back after {:?}", back.elapsed());
+        let kept = keeps || way == "frozen";
+        match answer {
+            Claimed::Done => {}
+            Claimed::New(_) if !kept => {}
+            other => panic!("{way}: what was done is {other:?}"),
+        }
+        // Claims without an answer, made before or after it was back, are taken back; so is the one that was dropped.
+        for key in [&tried, &held] {
+            let again = eventually_new(&**store, key).await;
+            assert!(again.epoch > token.epoch && again.epoch > last_epoch, "{way}: epochs go on rising");
+            last_epoch = again.epoch;
+        }
+        assert_eq!(store.complete(&token, now()).await.unwrap(), Settled::Superseded, "{way}: the old holder");
+        // The completion that had no answer is made up for, where there is still something to complete.
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while kept && !matches!(claim(&**store, &unfinished).await.unwrap(), Claimed::Done) {
+            assert!(Instant::now() < deadline, "{way}: the completion was not recorded");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+async fn eventually_new<S: DedupeStore>(store: &S, key: &ClaimKey) -> ClaimToken {
+    let start = Instant::now();
+    loop {
+        match claim(store, key).await {
+            Ok(Claimed::New(token)) => return token,
+            Ok(Claimed::InFlight { .. }) | Err(_) if start.elapsed() < Duration::from_secs(5) => {}
+            other => panic!("after {:?}: {other:?}", start.elapsed()),
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+// 64 at once, in one process and in several.
+
+pub const COPIES: usize = 64;
+pub const KEYS: usize = 1_000;
+/// One race at a time: they measure a store, and not one another.
+static RACE: Mutex<()> = Mutex::new(());
+
+/// Of `copies` claims of one key at once, made through several handles, how many were new; and the longest wait.
+pub async fn race<S: DedupeStore>(stores: &[Arc<S>], name: &str, number: usize, copies: usize) -> (usize, Duration) {
+    let key = key(name, number);
+    let tasks = (0..copies).map(|copy| {
+        let store = Arc::clone(&stores[copy % stores.len()]);
+        tokio::spawn(async move {
+            let start = Instant::now();
+            let claimed = claim(&*store, &key).await;
+            (claimed, start.elapsed())
+        })
+    });
+    let (mut new, mut longest) = (0, Duration::ZERO);
+    for answer in join_all(tasks.collect::<Vec<_>>()).await {
+        let (claimed, took) = answer.unwrap();
+        longest = longest.max(took);
+        match claimed {
+            Ok(Claimed::New(_)) => new += 1,
+            Ok(Claimed::InFlight { .. }) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    (new, longest)
+}
+
+/// 64 claims of each of 1,000 keys through the handles that `stores` makes: one of each is new.
+pub fn race_in_one_process<S: DedupeStore>(name: &str, stores: impl AsyncFnOnce() -> [Arc<S>; 3]) {
+    let _alone = RACE.lock().unwrap_or_else(PoisonError::into_inner);
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(async {
+        let stores = stores().await;
+        let mut longest = Duration::ZERO;
+        for number in 0..KEYS {
+            let (new, took) = race(&stores, name, number, COPIES).await;
+            assert_eq!(new, 1, "key {number}");
+            longest = longest.max(took);
+        }
+        println!("{KEYS} keys, {COPIES} claims each, 3 handles: the longest took {longest:?}");
+    });
+}
+
+const RACER: &str = "COUNTERSIGN_RACER";
+
+/// What a racer is told by its environment: where the store is and what the keys are called. `None` in a test run.
+pub fn racer() -> Option<(String, String)> {
+    let told = std::env::var(RACER).ok()?;
+    let (url, name) = told.split_once(' ')?;
+    Some((url.to_owned(), name.to_owned()))
+}
+
+/// A process of its own that claims what it is told to: lines of `number copies` come in, `new longest` go out.
+pub async fn run_racer<S: DedupeStore>(store: S, name: &str) {
+    let stores = [Arc::new(store)];
+    println!("ready");
+    for line in std::io::stdin().lines() {
+        let line = line.unwrap();
+        let (number, copies) = line.split_once(' ').unwrap();
+        let (new, took) = race(&stores, name, number.parse().unwrap(), copies.parse().unwrap()).await;
+        println!("raced {new} {}", took.as_millis());
+    }
+}
+
+struct Racer {
+    child: Child,
+    stdin: Option<ChildStdin>,
+    stdout: BufReader<ChildStdout>,
+}
+
+impl Racer {
+    /// Runs the test `test` of this binary in a process of its own.
+    fn start(test: &str, url: &str, name: &str) -> Self {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", test, "--nocapture", "--test-threads=1"])
+            .env(RACER, format!("{url} {name}"))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let (stdin, stdout) = (child.stdin.take(), BufReader::new(child.stdout.take().unwrap()));
+        Self { child, stdin, stdout }
+    }
+
+    /// The next line that it writes itself, and not the test harness.
+    fn line(&mut self, begins: &str) -> String {
+        loop {
+            let mut line = String::new();
+            assert_ne!(self.stdout.read_line(&mut line).unwrap(), 0, "the racer has ended");
+            // The harness leaves `test … ` in front of the first line.
+            if let Some(at) = line.find(begins) {
+                return line[at + begins.len()..].trim().to_owned();
+            }
+        }
+    }
+}
+
+impl Drop for Racer {
+    fn drop(&mut self) {
+        drop(self.stdin.take());
+        let _ = self.child.wait();
+    }
+}
+
+/// 64 claims of each of 1,000 keys, from `count` processes at once: one of each is new.
+pub fn race_in_processes(test: &str, url: &str, count: usize) {
+    let _alone = RACE.lock().unwrap_or_else(PoisonError::into_inner);
+    let name = format!("race-{count}");
+    let mut racers: Vec<Racer> = (0..count).map(|_| Racer::start(test, url, &name)).collect();
+    for racer in &mut racers {
+        racer.line("ready");
+    }
+    let start = Instant::now();
+    let mut longest = 0;
+    for number in 0..KEYS {
+        for (at, racer) in racers.iter_mut().enumerate() {
+            let copies = COPIES / count + usize::from(at < COPIES % count);
+            writeln!(racer.stdin.as_mut().unwrap(), "{number} {copies}").unwrap();
+        }
+        let mut new = 0;
+        for racer in &mut racers {
+            let line = racer.line("raced ");
+            let (count, took) = line.split_once(' ').unwrap();
+            new += count.parse::<usize>().unwrap();
+            longest = longest.max(took.parse::<u64>().unwrap());
+        }
+        assert_eq!(new, 1, "key {number}");
+    }
+    println!("{count} processes: {KEYS} keys in {:?}, the longest claim took {longest} ms", start.elapsed());
+}

@@ -1,0 +1,395 @@
+//! Private Redis and PostgreSQL servers: real ones, on free ports of the loopback interface, with their data in a
+//! directory of their own. They end with the value that stands for them, or else with the process that started them.
+//!
+//! They are started from the machine's own binaries. Where those are missing, Debian's packages are installed if the test
+//! runs as root; otherwise the test fails and says what to run. No test is skipped.
+
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::panic, missing_docs)] // each file uses its part
+
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+/// How long a server may take to start on a busy machine before the test fails.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A Redis server.
+pub struct Redis(Server);
+
+impl Redis {
+    /// Without persistence, and with `noeviction`.
+    pub fn start() -> Self {
+        Self::with(&["--save", "", "--appendonly", "no"])
+    }
+
+    /// What is written is on disk before it is answered.
+    pub fn durable() -> Self {
+        Self::with(&["--save", "", "--appendonly", "yes", "--appendfsync", "always"])
+    }
+
+    pub fn with(settings: &[&str]) -> Self {
+        let program = find("redis-server", &[]).unwrap_or_else(|| {
+            install("redis-server");
+            find("redis-server", &[]).expect("redis-server was installed")
+        });
+        let settings: Vec<String> = settings.iter().map(|setting| (*setting).to_owned()).collect();
+        Self(Server::start(Kind::Redis { program, settings }))
+    }
+
+    pub fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}/0", self.0.port)
+    }
+}
+
+/// A PostgreSQL server with the user `postgres`, who needs no password, and the database `postgres`.
+pub struct Postgres(Server);
+
+impl Postgres {
+    pub fn start() -> Self {
+        Self::with(&[])
+    }
+
+    /// With settings as `name=value`.
+    pub fn with(settings: &[&str]) -> Self {
+        let program = find_postgres().unwrap_or_else(|| {
+            install("postgresql");
+            find_postgres().expect("postgresql was installed")
+        });
+        let settings: Vec<String> = settings.iter().map(|setting| (*setting).to_owned()).collect();
+        Self(Server::start(Kind::Postgres { program, settings }))
+    }
+
+    pub fn url(&self) -> String {
+        format!("postgres://postgres@127.0.0.1:{}/postgres", self.0.port)
+    }
+}
+
+/// What can be done to either of them.
+pub trait Outage {
+    fn server(&mut self) -> &mut Server;
+
+    /// Ends it as its operator would, and waits for its end.
+    fn stop(&mut self) {
+        let server = self.server();
+        signal("TERM", &[server.pid()]);
+        server.wait();
+    }
+
+    /// Ends it with all its processes as a crash would.
+    fn kill(&mut self) {
+        let server = self.server();
+        signal("KILL", &server.pids());
+        server.wait();
+    }
+
+    /// Stops all its processes where they are: connections stay open and are not answered.
+    fn freeze(&mut self) {
+        signal("STOP", &self.server().pids());
+    }
+
+    /// Lets them go on.
+    fn thaw(&mut self) {
+        signal("CONT", &self.server().pids());
+    }
+
+    /// Starts it again after it has ended, on the same port and with the same data.
+    fn start_again(&mut self) {
+        self.server().spawn();
+        self.server().wait_until_it_answers();
+    }
+}
+
+impl Outage for Redis {
+    fn server(&mut self) -> &mut Server {
+        &mut self.0
+    }
+}
+
+impl Outage for Postgres {
+    fn server(&mut self) -> &mut Server {
+        // A clean stop would wait for the clients; `fast` does not.
+        &mut self.0
+    }
+
+    fn stop(&mut self) {
+        let server = self.server();
+        signal("INT", &[server.pid()]);
+        server.wait();
+    }
+}
+
+enum Kind {
+    Postgres { program: PathBuf, settings: Vec<String> },
+    Redis { program: PathBuf, settings: Vec<String> },
+}
+
+pub struct Server {
+    kind: Kind,
+    port: u16,
+    folder: PathBuf,
+    child: Option<Child>,
+    /// Ends the server and removes its folder when this end of a pipe is closed, however this process ends.
+    _guard: ChildStdin,
+}
+
+impl Server {
+    fn start(kind: Kind) -> Self {
+        let folder = new_folder();
+        let guard = guard(&folder);
+        let mut server = Self { kind, port: 0, folder, child: None, _guard: guard };
+        server.prepare();
+        // Somebody else may take a port between its choice and its use.
+        for _ in 0..20 {
+            server.port = free_port();
+            server.spawn();
+            if server.answers_in_time() {
+                return server;
+            }
+            server.end();
+        }
+        panic!("no server could be started; see {}", server.log());
+    }
+
+    /// What is done once, before the first start.
+    fn prepare(&self) {
+        let Kind::Postgres { program, .. } = &self.kind else { return };
+        let data = self.folder.join("data");
+        let mut initdb = as_owner(&program.with_file_name("initdb"), &self.folder);
+        initdb.arg("--pgdata").arg(&data).args(["--username=postgres", "--auth=trust", "--encoding=UTF8"]);
+        initdb.args(["--locale=C", "--no-sync"]).stdin(Stdio::null());
+        let output = initdb.output().unwrap_or_else(|error| panic!("initdb: {error}"));
+        assert!(output.status.success(), "initdb: {}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    fn spawn(&mut self) {
+        assert!(self.child.is_none(), "it has ended before");
+        let port = self.port.to_string();
+        let mut command = match &self.kind {
+            Kind::Redis { program, settings } => {
+                let mut command = Command::new(program);
+                command.args(["--bind", "127.0.0.1", "--port", &port, "--daemonize", "no", "--dir"]).arg(&self.folder);
+                command.args(["--maxmemory-policy", "noeviction"]).args(settings);
+                command
+            }
+            Kind::Postgres { program, settings } => {
+                let mut command = as_owner(program, &self.folder);
+                command.arg("-D").arg(self.folder.join("data")).args(["-p", &port, "-h", "127.0.0.1", "-k", ""]);
+                for setting in ["shared_buffers=16MB", "max_connections=300"] {
+                    command.args(["-c", setting]);
+                }
+                for setting in settings {
+                    command.args(["-c", setting]);
+                }
+                command
+            }
+        };
+        let log = || File::options().create(true).append(true).open(self.folder.join("log")).unwrap();
+        let child = command.stdin(Stdio::null()).stdout(log()).stderr(log()).current_dir(&self.folder).spawn();
+        let child = child.unwrap_or_else(|error| panic!("{}: {error}", command.get_program().display()));
+        fs::write(self.folder.join("pid"), child.id().to_string()).unwrap();
+        self.child = Some(child);
+    }
+
+    fn answers_in_time(&mut self) -> bool {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let ended = self.child.as_mut().expect("it was started").try_wait().unwrap().is_some();
+            if ended || Instant::now() > deadline {
+                return false;
+            }
+            if self.answers() {
+                return true;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    fn wait_until_it_answers(&mut self) {
+        assert!(self.answers_in_time(), "it does not answer: {}", self.log());
+    }
+
+    /// Whether it is ready for work, by the first words of its protocol.
+    fn answers(&self) -> bool {
+        let (question, expected) = match self.kind {
+            Kind::Redis { .. } => (b"PING\r\n".to_vec(), b'+'),
+            Kind::Postgres { .. } => {
+                let words = b"\0\x03\0\0user\0postgres\0database\0postgres\0\0";
+                let length = u32::try_from(words.len() + 4).unwrap();
+                ([&length.to_be_bytes(), words.as_slice()].concat(), b'R')
+            }
+        };
+        let ask = || {
+            let address = SocketAddr::from((Ipv4Addr::LOCALHOST, self.port));
+            let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(1))?;
+            stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+            stream.write_all(&question)?;
+            let mut first = [0];
+            stream.read_exact(&mut first)?;
+            Ok::<u8, std::io::Error>(first[0])
+        };
+        ask().is_ok_and(|first| first == expected)
+    }
+
+    fn pid(&self) -> u32 {
+        self.child.as_ref().expect("it runs").id()
+    }
+
+    /// The process and its children, the parent first.
+    fn pids(&self) -> Vec<u32> {
+        let parent = self.pid();
+        let mut pids = vec![parent];
+        for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
+            let Ok(stat) = fs::read_to_string(entry.path().join("stat")) else { continue };
+            // `pid (name) state ppid …`, where the name may hold anything.
+            let Some((head, tail)) = stat.rsplit_once(')') else { continue };
+            if tail.split_whitespace().nth(1).and_then(|ppid| ppid.parse().ok()) == Some(parent) {
+                pids.extend(head.split_whitespace().next().and_then(|pid| pid.parse::<u32>().ok()));
+            }
+        }
+        pids
+    }
+
+    fn wait(&mut self) {
+        let _ = fs::remove_file(self.folder.join("pid"));
+        if let Some(mut child) = self.child.take() {
+            child.wait().unwrap();
+        }
+    }
+
+    fn end(&mut self) {
+        if self.child.is_some() {
+            signal("KILL", &self.pids());
+            self.wait();
+        }
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.folder.join("log")).unwrap_or_default()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let log = self.log();
+            let lines: Vec<&str> = log.lines().collect();
+            eprintln!("the last words of the server:\n{}", lines[lines.len().saturating_sub(20)..].join("\n"));
+        }
+        self.end();
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
+}
+
+/// A folder that nobody else has, and that the server's user may enter.
+fn new_folder() -> PathBuf {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    let nanos = std::time::UNIX_EPOCH.elapsed().unwrap().subsec_nanos();
+    let folder = std::env::temp_dir().join(format!("countersign-server-{}-{count}-{nanos}", std::process::id()));
+    fs::create_dir(&folder).unwrap();
+    if let Some((user, group)) = owner() {
+        std::os::unix::fs::chown(&folder, Some(user), Some(group)).unwrap();
+    }
+    folder
+}
+
+/// A shell that waits for the end of this process and then cleans up.
+fn guard(folder: &Path) -> ChildStdin {
+    let script = r#"trap '' HUP INT TERM; cat >/dev/null
+        if pid=$(cat "$1/pid" 2>/dev/null); then kill -9 "$pid"; sleep 0.2; fi
+        rm -rf "$1""#;
+    let mut guard = Command::new("sh");
+    guard.args(["-c", script, "guard"]).arg(folder).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+    guard.spawn().expect("sh").stdin.take().expect("a pipe")
+}
+
+/// The user and the group that PostgreSQL runs as where the test is root, which it refuses to be.
+fn owner() -> Option<(u32, u32)> {
+    if !is_root() {
+        return None;
+    }
+    let users = fs::read_to_string("/etc/passwd").unwrap();
+    ["postgres:", "nobody:"].iter().find_map(|name| {
+        let mut fields = users.lines().find(|line| line.starts_with(name))?.split(':').skip(2);
+        Some((fields.next()?.parse().ok()?, fields.next()?.parse().ok()?))
+    })
+}
+
+fn as_owner(program: &Path, folder: &Path) -> Command {
+    let mut command = match owner() {
+        None => Command::new(program),
+        Some((user, group)) => {
+            let mut command = Command::new("setpriv");
+            command.args([&format!("--reuid={user}"), &format!("--regid={group}"), "--clear-groups", "--"]);
+            command.arg(program);
+            command
+        }
+    };
+    command.current_dir(folder);
+    command
+}
+
+fn is_root() -> bool {
+    fs::metadata("/proc/self").is_ok_and(|this| this.uid() == 0)
+}
+
+fn find(program: &str, more: &[PathBuf]) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let usual = ["/usr/local/bin", "/usr/bin", "/usr/sbin"].map(PathBuf::from);
+    let folders = std::env::split_paths(&path).chain(usual).chain(more.iter().cloned());
+    folders.map(|folder| folder.join(program)).find(|file| file.is_file())
+}
+
+fn find_postgres() -> Option<PathBuf> {
+    let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    let mut folders: Vec<PathBuf> = versions.map(|version| version.path().join("bin")).collect();
+    folders.sort();
+    folders.reverse();
+    // `initdb` stands where it is, and not where a link to it is.
+    let postgres = fs::canonicalize(find("postgres", &folders)?).ok()?;
+    postgres.with_file_name("initdb").is_file().then_some(postgres)
+}
+
+/// Installs one of Debian's packages, one process at a time.
+fn install(package: &str) {
+    let lock = File::create(std::env::temp_dir().join("countersign-install.lock")).unwrap();
+    lock.lock().unwrap();
+    let command = format!("apt-get update && apt-get install --yes --no-install-recommends {package}");
+    let found = if package == "postgresql" { find_postgres() } else { find(package, &[]) };
+    if found.is_some() {
+        return; // by another process, meanwhile
+    }
+    assert!(is_root() && find("apt-get", &[]).is_some(), "this test needs a server; run: sudo sh -c '{command}'");
+    eprintln!("{package} is missing; installing it: {command}");
+    // Debian starts what it installs, unless this says no.
+    let policy = Path::new("/usr/sbin/policy-rc.d");
+    let ours = !policy.exists();
+    if ours {
+        fs::write(policy, "#!/bin/sh\nexit 101\n").unwrap();
+        let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        fs::set_permissions(policy, executable).unwrap();
+    }
+    let mut apt = Command::new("sh");
+    let output = apt.args(["-c", &command]).env("DEBIAN_FRONTEND", "noninteractive").output();
+    if ours {
+        let _ = fs::remove_file(policy);
+    }
+    let output = output.unwrap();
+    assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+fn signal(name: &str, pids: &[u32]) {
+    let pids: Vec<String> = pids.iter().map(ToString::to_string).collect();
+    let script = format!("kill -{name} {}", pids.join(" "));
+    // A child may have ended meanwhile.
+    let _ = Command::new("sh").args(["-c", &script]).stderr(Stdio::null()).status().unwrap();
+}

@@ -1,0 +1,270 @@
+//! The Redis store: the conformance suite, and what a network and its server do to it.
+
+#![cfg(all(feature = "actix", feature = "redis", feature = "testing"))]
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod common;
+#[path = "common/claims.rs"]
+mod claims;
+#[path = "common/servers.rs"]
+mod servers;
+
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use claims::{BODY, LEASE, SECOND, claim, done, key, new_claim, now, outages, until_it_answers};
+use common::{BOTH, Probe, Server, job, wait_for};
+use countersign::{
+    Claimed, DedupeStore, Fingerprint, RedisStore, RedisStoreError, Settled, StoreError, Timestamp,
+};
+use servers::{Outage, Redis};
+
+/// A server that all tests share which do nothing to it.
+fn shared() -> String {
+    static SHARED: OnceLock<Redis> = OnceLock::new();
+    SHARED.get_or_init(Redis::start).url()
+}
+
+async fn store(url: &str) -> RedisStore {
+    RedisStore::builder(url).build().await.unwrap()
+}
+
+mod conformance {
+    countersign::dedupe_conformance!(super::store(&super::shared()).await);
+}
+
+#[test]
+fn of_64_claims_through_three_handles_one_is_new() {
+    let url = shared();
+    claims::race_in_one_process("race-1", async || {
+        [Arc::new(store(&url).await), Arc::new(store(&url).await), Arc::new(store(&url).await)]
+    });
+}
+
+#[test]
+fn of_64_claims_from_three_processes_one_is_new() {
+    claims::race_in_processes("racer", &shared(), 3);
+}
+
+#[test]
+fn of_64_claims_from_eight_processes_one_is_new() {
+    claims::race_in_processes("racer", &shared(), 8);
+}
+
+/// The processes of the two tests above; nothing unless they started it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn racer() {
+    if let Some((url, name)) = claims::racer() {
+        claims::run_racer(store(&url).await, &name).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_goes_away_is_an_error_within_a_second_and_is_found_again_within_five() {
+    let mut server = Redis::durable();
+    let store = Arc::new(store(&server.url()).await);
+    outages(&store, &mut server, true).await;
+}
+
+/// Documented, and not to be wished for: what was done may run again. What must hold all the same is that an old holder
+/// can settle nothing, so epochs go on rising.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_without_persistence_forgets_what_was_done_and_its_epochs_go_on_rising() {
+    let mut server = Redis::start();
+    let store = Arc::new(store(&server.url()).await);
+    let before = new_claim(&*store, &key("lost", 1)).await;
+    done(&*store, &key("lost", 2)).await;
+    server.kill();
+    server.start_again();
+    let answer = until_it_answers(&*store, &key("lost", 2), Duration::from_secs(5)).await;
+    assert!(matches!(answer, Claimed::New(_)), "{answer:?}");
+    let after = new_claim(&*store, &key("lost", 1)).await;
+    assert!(after.epoch > before.epoch, "{} after {}", after.epoch, before.epoch);
+    assert_eq!(store.complete(&before, now()).await.unwrap(), Settled::Superseded);
+    assert_eq!(store.complete(&after, now()).await.unwrap(), Settled::Current);
+    outages(&store, &mut server, false).await;
+}
+
+#[test]
+fn a_receiver_answers_503_with_retry_after_within_a_second_while_redis_is_away() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let mut server = Redis::durable();
+    for (at, mount) in BOTH.into_iter().enumerate() {
+        let store = runtime.block_on(store(&server.url()));
+        let probe = Probe::default();
+        let receiver = common::builder(&probe).dedupe(store).build().unwrap();
+        let http = Server::start(mount, &receiver, &probe);
+        let post = |id: &str| common::signed(&format!("{id}-{at}"), job("ok"));
+        assert_eq!(http.post(&post("before")).status, 200);
+        for (way, begin, end) in [
+            ("stopped", Redis::stop as fn(&mut Redis), Redis::start_again as fn(&mut Redis)),
+            ("frozen", Redis::freeze, Redis::thaw),
+        ] {
+            begin(&mut server);
+            let runs = probe.all_runs();
+            for id in ["before", "during", "during"] {
+                let start = Instant::now();
+                let response = http.post(&post(&format!("{id}-{way}")));
+                assert!(start.elapsed() < SECOND, "{way}: {:?}", start.elapsed());
+                assert_eq!((response.status, response.header("retry-after")), (503, Some("5")), "{way}");
+            }
+            assert_eq!(probe.all_runs(), runs, "{way}: nothing ran");
+            end(&mut server);
+            let back = Instant::now();
+            let id = format!("during-{way}");
+            let ends = |status: &u16| ![409, 503].contains(status);
+            let status = wait_for("the store", || Some(http.post(&post(&id)).status).filter(ends));
+            assert!(back.elapsed() < Duration::from_secs(5), "{way}: {:?}", back.elapsed());
+            assert_eq!((status, probe.runs(&format!("{id}-{at}"))), (200, 1), "{way}");
+            assert_eq!(http.post(&post("before")).status, 200);
+            assert_eq!(probe.runs(&format!("before-{at}")), 1, "{way}: a duplicate");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_evicts_keys_is_refused_and_the_setting_is_named() {
+    for policy in ["allkeys-lru", "volatile-ttl"] {
+        let server = Redis::with(&["--maxmemory-policy", policy]);
+        let error = RedisStore::builder(&server.url()).build().await.expect_err("it may forget");
+        assert!(matches!(&error, RedisStoreError::Evicts { policy: found } if found == policy), "{error:?}");
+        assert!(error.to_string().contains("set `maxmemory-policy noeviction`"), "{error}");
+        assert!(RedisStore::builder(&server.url()).danger_unchecked_eviction().build().await.is_ok());
+    }
+}
+
+#[tokio::test]
+async fn where_config_is_forbidden_info_tells_and_where_both_are_the_error_says_what_to_do() {
+    let server = Redis::start();
+    let client = redis::Client::open(server.url()).unwrap();
+    let mut admin = client.get_multiplexed_async_connection().await.unwrap();
+    let mut user = async |name: &str, rights: &[&str]| {
+        let mut acl = redis::cmd("ACL");
+        acl.arg("SETUSER").arg(name).arg("on").arg(">hunter2").arg("~*").arg("+@all").arg(rights);
+        acl.exec_async(&mut admin).await.unwrap();
+        server.url().replace("127.0.0.1", &format!("{name}:hunter2@127.0.0.1"))
+    };
+    let url = user("some", &["-config"]).await;
+    let store = RedisStore::builder(&url).build().await.unwrap();
+    assert!(!format!("{store:?}").contains("hunter2"), "{store:?}");
+
+    let url = user("none", &["-config", "-info"]).await;
+    let error = RedisStore::builder(&url).build().await.expect_err("nobody tells");
+    assert!(matches!(error, RedisStoreError::PolicyUnknown(_)), "{error:?}");
+    assert!(error.to_string().contains("+config|get +info"), "{error}");
+    assert!(error.to_string().contains("danger_unchecked_eviction()"), "{error}");
+    let store = RedisStore::builder(&url).danger_unchecked_eviction().build().await.unwrap();
+    done(&store, &key("acl", 1)).await;
+
+    let error = RedisStore::builder(&url.replace("hunter2", "hunter3")).build().await.expect_err("a wrong password");
+    assert!(matches!(error, RedisStoreError::Unreachable(_)), "{error:?}");
+    assert!(!format!("{error} {error:?}").contains("hunter3"), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_there_is_told_at_once_and_without_the_password() {
+    let mut server = Redis::start();
+    let url = server.url().replace("127.0.0.1", "user:hunter2@127.0.0.1");
+    server.stop();
+    let error = RedisStore::builder(&url).build().await.expect_err("nobody listens");
+    assert!(matches!(error, RedisStoreError::Unreachable(_)), "{error:?}");
+    assert!(!format!("{error} {error:?}").contains("hunter2"), "{error:?}");
+    server.start_again();
+}
+
+#[tokio::test]
+async fn a_full_server_refuses_and_forgets_nothing() {
+    let server = Redis::start();
+    let store = store(&server.url()).await;
+    done(&store, &key("full", 1)).await;
+    let client = redis::Client::open(server.url()).unwrap();
+    let mut admin = client.get_multiplexed_async_connection().await.unwrap();
+    redis::cmd("CONFIG").arg("SET").arg("maxmemory").arg("1").exec_async(&mut admin).await.unwrap();
+    let error = claim(&store, &key("full", 2)).await.expect_err("no room");
+    assert!(matches!(error, StoreError::Full), "{error:?}");
+    redis::cmd("CONFIG").arg("SET").arg("maxmemory").arg("0").exec_async(&mut admin).await.unwrap();
+    assert!(matches!(claim(&store, &key("full", 1)).await, Ok(Claimed::Done)));
+    done(&store, &key("full", 2)).await;
+}
+
+/// What a failover leaves behind: a connection to a server that takes no writes any more.
+#[tokio::test]
+async fn a_server_that_became_a_replica_is_an_error_and_one_that_became_primary_again_is_found() {
+    let primary = Redis::start();
+    let server = Redis::start();
+    let store = store(&server.url()).await;
+    let client = redis::Client::open(server.url()).unwrap();
+    let mut admin = client.get_multiplexed_async_connection().await.unwrap();
+    let port = primary.url().rsplit(':').next().unwrap().trim_end_matches("/0").to_owned();
+    redis::cmd("REPLICAOF").arg("127.0.0.1").arg(port).exec_async(&mut admin).await.unwrap();
+    let error = claim(&store, &key("replica", 1)).await.expect_err("it takes no writes");
+    assert!(matches!(error, StoreError::Unavailable(_)), "{error:?}");
+    redis::cmd("REPLICAOF").arg("NO").arg("ONE").exec_async(&mut admin).await.unwrap();
+    done(&store, &key("replica", 1)).await;
+}
+
+#[tokio::test]
+async fn prefixes_share_nothing_and_foreign_values_are_never_taken_for_a_free_key() {
+    let url = shared();
+    let one = RedisStore::builder(&url).prefix("one").build().await.unwrap();
+    let other = RedisStore::builder(&url).prefix("other").build().await.unwrap();
+    done(&one, &key("prefix", 1)).await;
+    done(&other, &key("prefix", 1)).await;
+
+    let client = redis::Client::open(url).unwrap();
+    let mut admin = client.get_multiplexed_async_connection().await.unwrap();
+    let name: String = key("prefix", 2).as_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+    redis::cmd("SET").arg(format!("{{one}}:{name}")).arg("mine").exec_async(&mut admin).await.unwrap();
+    let error = claim(&one, &key("prefix", 2)).await.expect_err("it is somebody else's");
+    assert!(format!("{error:?}").contains("prefix of its own"), "{error:?}");
+}
+
+/// Redis lets claims expire by itself, and not before they may.
+#[tokio::test]
+async fn keys_expire_an_hour_after_they_may() {
+    let url = shared();
+    let retention = Duration::from_hours(2);
+    let store = RedisStore::builder(&url).prefix("expiry").retention(retention).build().await.unwrap();
+    let client = redis::Client::open(url).unwrap();
+    let mut admin = client.get_multiplexed_async_connection().await.unwrap();
+    let name: String = key("expiry", 1).as_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+    let mut left = async || {
+        let left: u64 = redis::cmd("PTTL").arg(format!("{{expiry}}:{name}")).query_async(&mut admin).await.unwrap();
+        Duration::from_millis(left)
+    };
+    let token = new_claim(&store, &key("expiry", 1)).await;
+    let minute = Duration::from_mins(1);
+    let near = |left: Duration, expected: Duration| left <= expected && left > expected - minute;
+    assert!(near(left().await, retention + LEASE + Duration::from_hours(1)));
+    assert_eq!(store.complete(&token, now()).await.unwrap(), Settled::Current);
+    assert!(near(left().await, retention + Duration::from_hours(1)));
+}
+
+#[tokio::test]
+async fn moments_at_the_ends_of_time_are_moments() {
+    let store = store(&shared()).await;
+    for (number, start) in [Timestamp::from_millis(i64::MIN), Timestamp::MAX].into_iter().enumerate() {
+        let claimed = store.claim(&key("time", number), Fingerprint::of(BODY), LEASE, start).await.unwrap();
+        let Claimed::New(token) = claimed else { panic!("{claimed:?}") };
+        assert_eq!(store.complete(&token, start).await.unwrap(), Settled::Current);
+    }
+}
+
+/// The last handle may be dropped anywhere.
+#[test]
+fn a_claim_that_is_dropped_without_a_runtime_blocks_nobody_and_panics_nowhere() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let url = shared();
+    let store = runtime.block_on(store(&url));
+    let token = runtime.block_on(new_claim(&store, &key("abandon", 1)));
+    store.abandon(&token);
+    // The runtime that it was built on sends the release.
+    let free = || matches!(runtime.block_on(claim(&store, &key("abandon", 1))), Ok(Claimed::New(_)));
+    wait_for("the release", || free().then_some(()));
+    drop(runtime);
+    store.abandon(&token);
+    // And another runtime will do for everything else.
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let answer = runtime.block_on(until_it_answers(&store, &key("abandon", 2), Duration::from_secs(5)));
+    assert!(matches!(answer, Claimed::New(_)), "{answer:?}");
+}
