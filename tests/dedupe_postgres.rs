@@ -14,7 +14,9 @@ use std::time::{Duration, Instant};
 
 use claims::{BODY, LEASE, SECOND, claim, done, key, new_claim, now, outages, until_it_answers};
 use common::{BOTH, Probe, Server, job, wait_for};
-use countersign::{Claimed, DedupeStore, Fingerprint, PostgresStore, PostgresStoreError, Settled, StoreError, Timestamp};
+use countersign::{
+    Claimed, DedupeStore, Fingerprint, PostgresStore, PostgresStoreError, Settled, StoreError, Timestamp,
+};
 use futures_util::future::join_all;
 use servers::{Outage, Postgres};
 use tokio_postgres::{Client, NoTls};
@@ -191,19 +193,7 @@ async fn an_empty_pool_is_an_error_within_a_second() {
 async fn claims_that_are_dropped_half_way_take_no_connection_and_no_key_with_them() {
     let url = shared();
     let store = PostgresStore::builder(&url).connections(4).build().await.unwrap();
-    for number in 0..200 {
-        let key = key("dropped", number);
-        let claim = claim(&store, &key);
-        let moment = Duration::from_micros(50 * u64::try_from(number % 40).unwrap());
-        let _ = tokio::time::timeout(moment, claim).await;
-    }
-    let start = Instant::now();
-    for number in 0..200 {
-        // Those that were answered in time are held by nobody here, so only the others can be free.
-        let claimed = until_it_answers(&store, &key("dropped", number), SECOND).await;
-        assert!(matches!(claimed, Claimed::New(_) | Claimed::InFlight { .. }), "{claimed:?}");
-    }
-    assert!(start.elapsed() < Duration::from_secs(20));
+    claims::hang_ups(&store).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -309,9 +299,8 @@ async fn claims_remove_what_has_expired_by_themselves() {
     let store = builder().build().await.unwrap();
     done(&store, &key("prune", 1)).await;
     let start = Instant::now();
-    let left = async || -> i64 {
-        admin.query_one("SELECT count(*) FROM pruned_alone.claims", &[]).await.unwrap().get(0)
-    };
+    let left =
+        async || -> i64 { admin.query_one("SELECT count(*) FROM pruned_alone.claims", &[]).await.unwrap().get(0) };
     while left().await > 1 {
         assert!(start.elapsed() < Duration::from_secs(5), "it is removed in the background");
         tokio::time::sleep(Duration::from_millis(10)).await;

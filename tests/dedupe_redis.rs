@@ -3,9 +3,9 @@
 #![cfg(all(feature = "actix", feature = "redis", feature = "testing"))]
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-mod common;
 #[path = "common/claims.rs"]
 mod claims;
+mod common;
 #[path = "common/servers.rs"]
 mod servers;
 
@@ -14,9 +14,7 @@ use std::time::{Duration, Instant};
 
 use claims::{BODY, LEASE, SECOND, claim, done, key, new_claim, now, outages, until_it_answers};
 use common::{BOTH, Probe, Server, job, wait_for};
-use countersign::{
-    Claimed, DedupeStore, Fingerprint, RedisStore, RedisStoreError, Settled, StoreError, Timestamp,
-};
+use countersign::{Claimed, DedupeStore, Fingerprint, RedisStore, RedisStoreError, Settled, StoreError, Timestamp};
 use servers::{Outage, Redis};
 
 /// A server that all tests share which do nothing to it.
@@ -120,6 +118,12 @@ fn a_receiver_answers_503_with_retry_after_within_a_second_while_redis_is_away()
             assert_eq!(probe.runs(&format!("before-{at}")), 1, "{way}: a duplicate");
         }
     }
+}
+
+/// Senders that hang up, in the middle of a claim.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn claims_that_are_dropped_half_way_take_no_key_with_them() {
+    claims::hang_ups(&store(&shared()).await).await;
 }
 
 #[tokio::test]

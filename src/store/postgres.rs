@@ -3,6 +3,7 @@
 //! Each step is one statement, so PostgreSQL arbitrates it. Around it stand the clients' side of a network: a bound on
 //! every answer, and calls whose answer was lost.
 
+mod ask;
 mod builder;
 mod connect;
 mod layout;
@@ -11,20 +12,17 @@ mod statements;
 pub use builder::{PostgresStoreBuilder, PostgresStoreError, PostgresStoreMistake};
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use deadpool_postgres::{Object, Pool};
-use tokio::time::{Instant, timeout_at};
-use tokio_postgres::error::SqlState;
-use tokio_postgres::types::{FromSql, ToSql};
+use deadpool_postgres::Pool;
+use tokio::time::Instant;
+use tokio_postgres::types::ToSql;
 use tokio_postgres::{Error, Row};
 
+use self::ask::{Failure, read};
 use self::statements::Statements;
-use super::remote::{
-    COMPLETE_LIMIT, Health, Later, MAX_RETENTION, Next, Nonces, RELEASE_LIMIT, SLACK, TooLate, Unless,
-};
+use super::remote::{COMPLETE_LIMIT, Health, Later, MAX_RETENTION, Next, Nonces, RELEASE_LIMIT, SLACK, Unless};
 use crate::dedupe::{ClaimKey, ClaimToken, Claimed, DedupeStore, Fingerprint, Settled, StoreError};
 use crate::time::Timestamp;
 
@@ -184,7 +182,8 @@ impl Inner {
         let deadline = self.deadline();
         loop {
             let (row, _) = self.row(&self.statements.claim, &params, deadline).await?;
-            let seen = Seen::read(&row).map_err(|error| Failure { error: StoreError::unavailable(error), sent: true })?;
+            let seen =
+                Seen::read(&row).map_err(|error| Failure { error: StoreError::unavailable(error), sent: true })?;
             if let Some(claimed) = seen.claimed(key, fingerprint, nonce, now) {
                 return Ok(claimed);
             }
@@ -227,50 +226,6 @@ impl Inner {
         Instant::now() + self.response_timeout
     }
 
-    /// The one row of a statement, before the deadline. Runs it again where the connection turns out to be dead, and
-    /// tells so: every step that is repeated finds what it did before.
-    async fn row(
-        &self,
-        statement: &str,
-        params: &[&(dyn ToSql + Sync)],
-        deadline: Instant,
-    ) -> Result<(Row, bool), Failure> {
-        let (sent, again) = (AtomicBool::new(false), AtomicBool::new(false));
-        let asked = async {
-            loop {
-                let lent = Lent(Some(self.pool.get().await.map_err(StoreError::unavailable)?));
-                sent.store(true, Ordering::Relaxed);
-                let Some(object) = &lent.0 else { continue };
-                match run(object, statement, params).await {
-                    Ok(row) => {
-                        lent.give_back();
-                        return Ok(row);
-                    }
-                    Err(error) if object.is_closed() || is_lost(&error) => again.store(true, Ordering::Relaxed),
-                    // A collision with others under the isolation that the database was set to.
-                    Err(error) if is_collision(&error) => lent.give_back(),
-                    Err(error) => {
-                        // What the server has refused it has not done.
-                        let refused = error.as_db_error().is_some() && !again.load(Ordering::Relaxed);
-                        sent.store(!refused, Ordering::Relaxed);
-                        return Err(StoreError::unavailable(error));
-                    }
-                }
-            }
-        };
-        let asked = Box::pin(timeout_at(deadline, asked)).await;
-        let error = match asked {
-            Ok(Ok(row)) => {
-                self.health.answers();
-                return Ok((row, again.into_inner()));
-            }
-            Ok(Err(error)) => error,
-            Err(_) => StoreError::unavailable(TooLate(self.response_timeout)),
-        };
-        self.health.fails(&error);
-        Err(Failure { error, sent: sent.into_inner() })
-    }
-
     /// For how long the server keeps a record, in seconds of its own clock, when its lease ends `lease` from now.
     ///
     /// A lease that has run out is kept as long as something done, since a late completion counts.
@@ -278,33 +233,6 @@ impl Inner {
         let lifetime = self.retention + lease.min(MAX_RETENTION) + SLACK;
         i64::try_from(lifetime.as_secs()).unwrap_or(i64::MAX).saturating_add(1)
     }
-}
-
-async fn run(object: &Object, statement: &str, params: &[&(dyn ToSql + Sync)]) -> Result<Row, Error> {
-    let statement = object.prepare_cached(statement).await?;
-    object.query_one(&statement, params).await
-}
-
-/// A connection of the pool that goes back when it has answered, and is closed otherwise: the next one would wait for
-/// the answer to this question first. And the server may have become one that takes no writes.
-struct Lent(Option<Object>);
-
-impl Lent {
-    fn give_back(mut self) {
-        self.0 = None;
-    }
-}
-
-impl Drop for Lent {
-    fn drop(&mut self) {
-        if let Some(object) = self.0.take() {
-            drop(Object::take(object));
-        }
-    }
-}
-
-fn read<'a, T: FromSql<'a>>(row: &'a Row, column: &str) -> Result<T, StoreError> {
-    row.try_get(column).map_err(StoreError::unavailable)
 }
 
 /// What a claim saw, and whether it was made.
@@ -356,35 +284,6 @@ impl Seen {
             _ => None,
         }
     }
-}
-
-struct Failure {
-    error: StoreError,
-    /// Whether the server may have done as it was asked, or may yet.
-    sent: bool,
-}
-
-impl From<Failure> for StoreError {
-    fn from(failure: Failure) -> Self {
-        failure.error
-    }
-}
-
-/// Whether the connection is gone, or about to be: the server shuts down, or starts.
-fn is_lost(error: &Error) -> bool {
-    let stops = [
-        &SqlState::ADMIN_SHUTDOWN,
-        &SqlState::CRASH_SHUTDOWN,
-        &SqlState::CANNOT_CONNECT_NOW,
-        &SqlState::IDLE_SESSION_TIMEOUT,
-    ];
-    let broken = std::error::Error::source(error).is_some_and(|cause| cause.is::<std::io::Error>());
-    broken || error.is_closed() || error.code().is_some_and(|code| stops.contains(&code))
-}
-
-fn is_collision(error: &Error) -> bool {
-    let collisions = [&SqlState::T_R_SERIALIZATION_FAILURE, &SqlState::T_R_DEADLOCK_DETECTED];
-    error.code().is_some_and(|code| collisions.contains(&code))
 }
 
 fn epoch_of(claim: &ClaimToken) -> Result<i64, StoreError> {

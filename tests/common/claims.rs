@@ -87,11 +87,8 @@ pub async fn is_away<S: DedupeStore>(store: &S, key: &ClaimKey, late: &ClaimToke
 /// A store whose server goes away in each way there is, and comes back. `keeps` tells whether the server keeps its data.
 pub async fn outages<S: DedupeStore, O: Outage>(store: &Arc<S>, server: &mut O, keeps: bool) {
     type Step<O> = (&'static str, fn(&mut O), fn(&mut O));
-    let ways: [Step<O>; 3] = [
-        ("stopped", O::stop, O::start_again),
-        ("killed", O::kill, O::start_again),
-        ("frozen", O::freeze, O::thaw),
-    ];
+    let ways: [Step<O>; 3] =
+        [("stopped", O::stop, O::start_again), ("killed", O::kill, O::start_again), ("frozen", O::freeze, O::thaw)];
     let mut last_epoch = 0;
     for (round, (way, begin, end)) in ways.into_iter().cycle().take(6).enumerate() {
         let name = format!("outage-{way}-{round}");
@@ -142,6 +139,22 @@ async fn eventually_new<S: DedupeStore>(store: &S, key: &ClaimKey) -> ClaimToken
             other => panic!("after {:?}: {other:?}", start.elapsed()),
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Claims whose requests end while they are under way: senders that hang up. The key is free again long before the lease
+/// would end.
+pub async fn hang_ups<S: DedupeStore>(store: &S) {
+    let mut hung_up = Vec::new();
+    for number in 0..200 {
+        let key = key("hang-up", number);
+        let moment = Duration::from_micros(50 * u64::try_from(number % 40).unwrap());
+        let ended = tokio::time::timeout(moment, claim(store, &key)).await.is_err();
+        hung_up.extend(ended.then_some(key));
+    }
+    println!("{} of 200 were dropped half-way", hung_up.len());
+    for key in hung_up {
+        eventually_new(store, &key).await;
     }
 }
 

@@ -104,8 +104,9 @@ impl PostgresStoreBuilder {
         if !mistakes.is_empty() {
             return Err(PostgresStoreError::Settings(mistakes));
         }
+        let home = Handle::try_current().map_err(PostgresStoreError::unreachable)?;
         let pool = match &self.server {
-            Server::Ours(Ok(config)) => self.pool(config)?,
+            Server::Ours(Ok(config)) => self.pool(config, home)?,
             Server::Ours(Err(())) => return Err(PostgresStoreError::Settings(vec![PostgresStoreMistake::Url])),
             Server::Theirs(pool) => pool.clone(),
         };
@@ -136,7 +137,7 @@ impl PostgresStoreBuilder {
     }
 
     /// A pool whose every wait is bounded, here and at the server.
-    fn pool(&self, config: &Config) -> Result<Pool, PostgresStoreError> {
+    fn pool(&self, config: &Config, home: Handle) -> Result<Pool, PostgresStoreError> {
         let mut config = config.clone();
         if config.get_application_name().is_none() {
             config.application_name("countersign");
@@ -153,7 +154,7 @@ impl PostgresStoreBuilder {
             config.options(format!("{given} -c statement_timeout={}", self.response_timeout.as_millis()));
         }
         let how = ManagerConfig { recycling_method: RecyclingMethod::Fast };
-        let manager = Manager::from_connect(config, AtHome(Handle::current()), how);
+        let manager = Manager::from_connect(config, AtHome(home), how);
         Pool::builder(manager)
             .max_size(self.connections)
             .runtime(Runtime::Tokio1)

@@ -24,7 +24,8 @@ impl Statements {
         let lock_timeout = lock_timeout.as_millis();
         // Good for this one statement: it holds in whatever pool or behind whatever proxy the connection comes from. Each
         // change joins it, so that it is set before a lock is asked for.
-        let limit = format!("WITH lock AS MATERIALIZED (SELECT set_config('lock_timeout', '{lock_timeout}ms', true) AS set)");
+        let limit =
+            format!("WITH lock AS MATERIALIZED (SELECT set_config('lock_timeout', '{lock_timeout}ms', true) AS set)");
         let hour = "extract(epoch FROM clock_timestamp())::bigint";
         let changed = "SELECT EXISTS (SELECT FROM changed) AS did";
         Self {

@@ -9,6 +9,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use redis::{Client, RedisResult, Script};
+use tokio::runtime::Handle;
 use tokio::time::timeout;
 
 use super::super::remote::{
@@ -77,6 +78,7 @@ impl RedisStoreBuilder {
         let (Ok(client), true) = (&self.client, mistakes.is_empty()) else {
             return Err(RedisStoreError::Settings(mistakes));
         };
+        Handle::try_current().map_err(RedisStoreError::unreachable)?;
         let client = hardened(client).map_err(RedisStoreError::unreachable)?;
         let config = ConnectionManagerConfig::new()
             .set_connection_timeout(Some(self.response_timeout))
