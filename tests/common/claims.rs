@@ -11,7 +11,7 @@ use countersign::{
     Claim, ClaimKey, ClaimToken, Claimed, Clock, DedupeStore, DeliveryId, Fingerprint, Settled, Source, StoreError,
     SystemClock, Timestamp,
 };
-use futures_util::future::join_all;
+use futures_util::future::{FutureExt, join_all};
 
 use super::servers::Outage;
 
@@ -149,7 +149,11 @@ pub async fn hang_ups<S: DedupeStore>(store: &S) {
     for number in 0..200 {
         let key = key("hang-up", number);
         let moment = Duration::from_micros(50 * u64::try_from(number % 40).unwrap());
-        let ended = tokio::time::timeout(moment, claim(store, &key)).await.is_err();
+        // Every other one as soon as it has begun.
+        let ended = match number % 2 {
+            0 => claim(store, &key).now_or_never().is_none(),
+            _ => tokio::time::timeout(moment, claim(store, &key)).await.is_err(),
+        };
         hung_up.extend(ended.then_some(key));
     }
     println!("{} of 200 were dropped half-way", hung_up.len());

@@ -82,14 +82,12 @@ pub trait Outage {
 
     /// Ends it with all its processes as a crash would.
     fn kill(&mut self) {
-        let server = self.server();
-        signal("KILL", &server.pids());
-        server.wait();
+        self.server().end();
     }
 
     /// Stops all its processes where they are: connections stay open and are not answered.
     fn freeze(&mut self) {
-        signal("STOP", &self.server().pids());
+        self.server().freeze();
     }
 
     /// Lets them go on.
@@ -112,12 +110,12 @@ impl Outage for Redis {
 
 impl Outage for Postgres {
     fn server(&mut self) -> &mut Server {
-        // A clean stop would wait for the clients; `fast` does not.
         &mut self.0
     }
 
     fn stop(&mut self) {
         let server = self.server();
+        // `fast`: what it does at a TERM would wait for its clients.
         signal("INT", &[server.pid()]);
         server.wait();
     }
@@ -261,10 +259,25 @@ impl Server {
         }
     }
 
+    /// The parent first, so that it has no further children.
+    fn freeze(&self) -> Vec<u32> {
+        signal("STOP", &[self.pid()]);
+        let pids = self.pids();
+        signal("STOP", &pids);
+        pids
+    }
+
     fn end(&mut self) {
-        if self.child.is_some() {
-            signal("KILL", &self.pids());
-            self.wait();
+        if self.child.is_none() {
+            return;
+        }
+        let pids = self.freeze();
+        signal("KILL", &pids);
+        self.wait();
+        // The children hold the shared memory, without which the next one does not start.
+        let deadline = Instant::now() + PATIENCE;
+        while pids.iter().any(|pid| lives(*pid)) && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(5));
         }
     }
 
@@ -283,6 +296,12 @@ impl Drop for Server {
         self.end();
         let _ = fs::remove_dir_all(&self.folder);
     }
+}
+
+/// Whether it is more than an entry that its parent has not read yet.
+fn lives(pid: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, tail)| !tail.starts_with(['Z', 'X']))
 }
 
 fn free_port() -> u16 {
