@@ -34,6 +34,7 @@ pub struct PostgresStore {
 
 struct Inner {
     pool: Pool,
+    own_pool: bool,
     schema: String,
     statements: Statements,
     retention: Duration,

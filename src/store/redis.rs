@@ -199,10 +199,7 @@ impl Inner {
             }
             Ok(Err((error, again))) => Err(self.failed(error, again)),
             Err(_) => {
-                // A connection that is dead without a word is given up; one to a frozen server costs nothing to renew.
-                if self.unanswered.fetch_add(1, Ordering::Relaxed) % MOST_UNANSWERED == MOST_UNANSWERED - 1 {
-                    self.renew();
-                }
+                self.unanswered();
                 let error = StoreError::unavailable(TooLate(started.elapsed()));
                 self.health.fails(&error);
                 Err(Failure { error, sent: true })
@@ -210,8 +207,18 @@ impl Inner {
         }
     }
 
+    /// Gives up a connection on which nobody answers: it may be dead. One to a frozen server costs nothing to renew.
+    fn unanswered(&self) {
+        if self.unanswered.fetch_add(1, Ordering::Relaxed) % MOST_UNANSWERED == MOST_UNANSWERED - 1 {
+            self.renew();
+        }
+    }
+
     fn failed(&self, error: RedisError, again: bool) -> Failure {
         let kind = error.kind();
+        if error.is_timeout() {
+            self.unanswered();
+        }
         // After a failover the connection may be to a server that is a replica now, and stays so.
         if kind == ErrorKind::Server(ServerErrorKind::ReadOnly) {
             self.renew();
@@ -294,4 +301,4 @@ impl fmt::Debug for RedisStore {
 }
 
 const CLAIMS: &str = include_str!("redis/claims.lua");
-const MOST_UNANSWERED: u32 = 4;
+const MOST_UNANSWERED: u32 = 2;

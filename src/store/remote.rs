@@ -181,8 +181,8 @@ pub(super) struct TooLate(pub(super) Duration);
 pub(super) const DEFAULT_RETENTION: Duration = Duration::from_hours(80);
 pub(super) const MIN_RETENTION: Duration = Duration::from_millis(1);
 pub(super) const MAX_RETENTION: Duration = Duration::from_hours(24 * 366);
-/// Leaves a quarter of the second within which a sender is told to come back.
-pub(super) const DEFAULT_RESPONSE_TIMEOUT: Duration = Duration::from_millis(750);
+/// Leaves half of the second within which a sender is told to come back.
+pub(super) const DEFAULT_RESPONSE_TIMEOUT: Duration = Duration::from_millis(500);
 pub(super) const MIN_RESPONSE_TIMEOUT: Duration = Duration::from_millis(10);
 pub(super) const MAX_RESPONSE_TIMEOUT: Duration = Duration::from_millis(900);
 

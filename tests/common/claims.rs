@@ -13,11 +13,11 @@ use countersign::{
 };
 use futures_util::future::{FutureExt, join_all};
 
-use super::servers::Outage;
+use super::servers::{Outage, Proxy};
 
 pub const BODY: &[u8] = b"{}";
 pub const LEASE: Duration = Duration::from_secs(30);
-/// Within which a sender is told that a store is away, and with how much to spare on a busy machine.
+/// Within which a sender is told that a store is away.
 pub const SECOND: Duration = Duration::from_secs(1);
 
 pub fn now() -> Timestamp {
@@ -33,16 +33,36 @@ pub async fn claim<S: DedupeStore>(store: &S, key: &ClaimKey) -> Result<Claimed,
     store.claim(key, Fingerprint::of(BODY), LEASE, now()).await
 }
 
+/// A claim of a key that is free. On a machine that has no time the store may say that it cannot tell; a sender would come
+/// again, and so does this.
 pub async fn new_claim<S: DedupeStore>(store: &S, key: &ClaimKey) -> ClaimToken {
-    match claim(store, key).await {
-        Ok(Claimed::New(token)) => token,
-        other => panic!("expected new, found {other:?}"),
+    let start = Instant::now();
+    let mut unsure = false;
+    loop {
+        match claim(store, key).await {
+            Ok(Claimed::New(token)) => return token,
+            Err(StoreError::Unavailable(_)) if start.elapsed() < Duration::from_secs(10) => unsure = true,
+            // Until the claim that had no answer is taken back.
+            Ok(Claimed::InFlight { .. }) if unsure && start.elapsed() < Duration::from_secs(10) => {}
+            other => panic!("expected new, found {other:?}"),
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 
+/// A key that is claimed and completed. A completion without an answer is made up for by the store.
 pub async fn done<S: DedupeStore>(store: &S, key: &ClaimKey) {
     let token = new_claim(store, key).await;
-    assert_eq!(store.complete(&token, now()).await.unwrap(), Settled::Current);
+    match store.complete(&token, now()).await {
+        Ok(settled) => assert_eq!(settled, Settled::Current),
+        Err(error) => {
+            let start = Instant::now();
+            while !matches!(claim(store, key).await, Ok(Claimed::Done)) {
+                assert!(start.elapsed() < Duration::from_secs(10), "{error:?}");
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        }
+    }
 }
 
 /// Claims until there is an answer, for at most `limit`; tells the answer.
@@ -59,29 +79,37 @@ pub async fn until_it_answers<S: DedupeStore>(store: &S, key: &ClaimKey, limit: 
 
 /// Every call fails within a second: a claim, the completion of one token, what else can be done to another.
 pub async fn is_away<S: DedupeStore>(store: &S, key: &ClaimKey, late: &ClaimToken, other: &ClaimToken) {
-    let calls = async |what: &str| {
-        let start = Instant::now();
-        let error = match what {
-            "claim" => claim(store, key).await.map(|claimed| format!("{claimed:?}")),
-            "complete" => store.complete(late, now()).await.map(|settled| format!("{settled:?}")),
-            "extend" => store.extend(other, LEASE, now()).await.map(|settled| format!("{settled:?}")),
-            _ => store.release(other, now()).await.map(|settled| format!("{settled:?}")),
-        };
-        let took = start.elapsed();
-        assert!(took < SECOND, "{what} took {took:?}");
-        match error {
-            Err(StoreError::Unavailable(_)) => {}
-            other => panic!("{what}: {other:?}"),
-        }
-    };
     for what in ["claim", "extend", "release", "claim", "complete"] {
-        calls(what).await;
+        within_a_second(what, async || {
+            let answer = match what {
+                "claim" => claim(store, key).await.map(|claimed| format!("{claimed:?}")),
+                "complete" => store.complete(late, now()).await.map(|settled| format!("{settled:?}")),
+                "extend" => store.extend(other, LEASE, now()).await.map(|settled| format!("{settled:?}")),
+                _ => store.release(other, now()).await.map(|settled| format!("{settled:?}")),
+            };
+            assert!(matches!(answer, Err(StoreError::Unavailable(_))), "{what}: {answer:?}");
+        })
+        .await;
     }
-    // Many at once are not slower.
-    let start = Instant::now();
-    let claims = join_all((0..64).map(|_| claim(store, key))).await;
-    assert!(claims.iter().all(Result::is_err), "{claims:?}");
-    assert!(start.elapsed() < SECOND, "64 claims took {:?}", start.elapsed());
+    within_a_second("64 claims at once", async || {
+        let claims = join_all((0..64).map(|_| claim(store, key))).await;
+        assert!(claims.iter().all(Result::is_err), "{claims:?}");
+    })
+    .await;
+}
+
+/// That something takes less than a second is seen the first time, or the second or third on a machine that has no time.
+pub async fn within_a_second(what: &str, mut call: impl AsyncFnMut()) {
+    let mut all = Vec::new();
+    for _ in 0..3 {
+        let start = Instant::now();
+        call().await;
+        all.push(start.elapsed());
+        if start.elapsed() < SECOND {
+            return;
+        }
+    }
+    panic!("{what} took {all:?}");
 }
 
 /// A store whose server goes away in each way there is, and comes back. `keeps` tells whether the server keeps its data.
@@ -157,8 +185,29 @@ pub async fn hang_ups<S: DedupeStore>(store: &S) {
         hung_up.extend(ended.then_some(key));
     }
     println!("{} of 200 were dropped half-way", hung_up.len());
+    assert!(hung_up.len() >= 50, "most of those that had only begun");
+    let mut tokens = Vec::new();
     for key in hung_up {
-        eventually_new(store, &key).await;
+        tokens.push(eventually_new(store, &key).await);
+    }
+    // Whoever takes back the first claims goes on doing so for a while, and must not take these.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    for token in tokens {
+        assert_eq!(store.complete(&token, now()).await.unwrap(), Settled::Current);
+    }
+}
+
+/// A connection that is open and dead, as behind a firewall that has forgotten it.
+pub async fn swallowed<S: DedupeStore>(store: &S, proxy: &Proxy) {
+    for round in 0..2 {
+        done(store, &key("swallowed", round * 10)).await;
+        proxy.swallow();
+        let start = Instant::now();
+        let error = claim(store, &key("swallowed", round * 10 + 1)).await.expect_err("nobody answers");
+        assert!(matches!(error, StoreError::Unavailable(_)), "{error:?}");
+        let answer = until_it_answers(store, &key("swallowed", round * 10 + 2), Duration::from_secs(5)).await;
+        assert!(matches!(answer, Claimed::New(_)), "{answer:?}");
+        println!("swallowed: back after {:?}", start.elapsed());
     }
 }
 

@@ -12,7 +12,8 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 /// How long a server may take to start on a busy machine before the test fails.
@@ -41,6 +42,10 @@ impl Redis {
         Self(Server::start(Kind::Redis { program, settings }))
     }
 
+    pub fn port(&self) -> u16 {
+        self.0.port
+    }
+
     pub fn url(&self) -> String {
         format!("redis://127.0.0.1:{}/0", self.0.port)
     }
@@ -62,6 +67,10 @@ impl Postgres {
         });
         let settings: Vec<String> = settings.iter().map(|setting| (*setting).to_owned()).collect();
         Self(Server::start(Kind::Postgres { program, settings }))
+    }
+
+    pub fn port(&self) -> u16 {
+        self.0.port
     }
 
     pub fn url(&self) -> String {
@@ -119,6 +128,66 @@ impl Outage for Postgres {
         signal("INT", &[server.pid()]);
         server.wait();
     }
+}
+
+/// A way to a server that can be laid to another, and that can swallow what is sent on it.
+pub struct Proxy {
+    pub port: u16,
+    route: Arc<Route>,
+}
+
+struct Route {
+    target: AtomicU16,
+    /// Connections that were opened before this many had been are swallowed: open, and silent in both directions.
+    swallowed: AtomicU32,
+    /// How many connections were opened.
+    opened: AtomicU32,
+}
+
+impl Proxy {
+    pub fn to(port: u16) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let own = listener.local_addr().unwrap().port();
+        let route = Route { target: AtomicU16::new(port), swallowed: AtomicU32::new(0), opened: AtomicU32::new(0) };
+        let route = Arc::new(route);
+        let shared = Arc::clone(&route);
+        // It ends with the process.
+        std::thread::spawn(move || {
+            for near in listener.incoming().flatten() {
+                let number = shared.opened.fetch_add(1, Ordering::SeqCst);
+                let target = shared.target.load(Ordering::SeqCst);
+                let Ok(far) = TcpStream::connect((Ipv4Addr::LOCALHOST, target)) else { continue };
+                for (mut from, mut to) in [(near.try_clone(), far.try_clone()), (Ok(far), Ok(near))].map(both) {
+                    let route = Arc::clone(&shared);
+                    std::thread::spawn(move || {
+                        let mut bytes = [0; 4096];
+                        while let Ok(count @ 1..) = from.read(&mut bytes) {
+                            let swallowed = number < route.swallowed.load(Ordering::SeqCst);
+                            if !swallowed && to.write_all(&bytes[..count]).is_err() {
+                                break;
+                            }
+                        }
+                        let _ = to.shutdown(std::net::Shutdown::Both);
+                    });
+                }
+            }
+        });
+        Self { port: own, route }
+    }
+
+    /// New connections go there; those that are open stay where they are.
+    pub fn lay_to(&self, port: u16) {
+        self.route.target.store(port, Ordering::SeqCst);
+    }
+
+    /// Nothing arrives any more on the connections that are open now. Nobody is told.
+    pub fn swallow(&self) {
+        self.route.swallowed.store(self.route.opened.load(Ordering::SeqCst), Ordering::SeqCst);
+    }
+}
+
+fn both((from, to): (std::io::Result<TcpStream>, std::io::Result<TcpStream>)) -> (TcpStream, TcpStream) {
+    (from.unwrap(), to.unwrap())
 }
 
 enum Kind {

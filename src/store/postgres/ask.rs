@@ -52,7 +52,10 @@ impl Inner {
                 return Ok((row, again.into_inner()));
             }
             Ok(Err(error)) => error,
-            Err(_) => StoreError::unavailable(TooLate(self.response_timeout)),
+            Err(_) => {
+                self.give_up_idle();
+                StoreError::unavailable(TooLate(self.response_timeout))
+            }
         };
         if locked.into_inner() {
             tracing::debug!("somebody else has locked the claim, and was not waited for");
@@ -60,6 +63,16 @@ impl Inner {
             self.health.fails(&error);
         }
         Err(Failure { error, sent: sent.into_inner() })
+    }
+}
+
+impl Inner {
+    /// Closes the connections of the store's own pool that lay idle while a question had no answer: they may be as dead
+    /// as the one that it was asked on. Those that were used meanwhile are not.
+    fn give_up_idle(&self) {
+        if self.own_pool {
+            self.pool.retain(|_, metrics| metrics.last_used() < self.response_timeout);
+        }
     }
 }
 

@@ -80,7 +80,7 @@ impl PostgresStoreBuilder {
     }
 
     /// How long an answer may take, waiting for a connection included, before the store counts as away: 10 to 900 ms, so
-    /// that the sender has its 503 within a second; 750 ms unless told. No lock is waited for longer than a third of it.
+    /// that the sender has its 503 within a second; 500 ms unless told. No lock is waited for longer than a third of it.
     pub fn response_timeout(mut self, limit: Duration) -> Self {
         self.response_timeout = limit;
         self
@@ -119,11 +119,13 @@ impl PostgresStoreBuilder {
         };
         timeout(BUILD_LIMIT, prepare).await.map_err(|_| PostgresStoreError::unreachable(TooLate(BUILD_LIMIT)))??;
         let statements = Statements::new(&layout::quoted(&self.schema), self.response_timeout / 3);
-        if matches!(self.server, Server::Ours(_)) {
+        let own_pool = matches!(self.server, Server::Ours(_));
+        if own_pool {
             warm_up(&pool, self.connections, &statements).await;
         }
         let inner = Inner {
             pool,
+            own_pool,
             statements,
             schema: self.schema,
             retention: self.retention,
@@ -258,7 +260,7 @@ pub enum PostgresStoreMistake {
         given: usize,
     },
     /// Shorter than 10 ms, or so long that a sender would wait for its 503 for more than a second.
-    #[error("`response_timeout` is {given:?}; set it to 10 to 900 ms, such as 750 ms")]
+    #[error("`response_timeout` is {given:?}; set it to 10 to 900 ms, such as 500 ms")]
     ResponseTimeout {
         /// The setting.
         given: Duration,
@@ -321,7 +323,7 @@ mod tests {
         let PostgresStoreError::Settings(mistakes) = &error else { unreachable!("{error}") };
         assert_eq!(mistakes.len(), 5);
         assert!(error.to_string().starts_with("the PostgreSQL store cannot be built: the URL of PostgreSQL cannot be"));
-        assert!(error.to_string().ends_with("`response_timeout` is 1s; set it to 10 to 900 ms, such as 750 ms"));
+        assert!(error.to_string().ends_with("`response_timeout` is 1s; set it to 10 to 900 ms, such as 500 ms"));
         assert!(!format!("{error} {error:?}").contains("hunter2"), "{error:?}");
     }
 }

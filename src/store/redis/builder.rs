@@ -55,7 +55,7 @@ impl RedisStoreBuilder {
     }
 
     /// How long an answer may take, reconnecting included, before the store counts as away: 10 to 900 ms, so that the
-    /// sender has its 503 within a second; 750 ms unless told.
+    /// sender has its 503 within a second; 500 ms unless told.
     pub fn response_timeout(mut self, limit: Duration) -> Self {
         self.response_timeout = limit;
         self
@@ -219,7 +219,7 @@ pub enum RedisStoreMistake {
         given: String,
     },
     /// Shorter than 10 ms, or so long that a sender would wait for its 503 for more than a second.
-    #[error("`response_timeout` is {given:?}; set it to 10 to 900 ms, such as 750 ms")]
+    #[error("`response_timeout` is {given:?}; set it to 10 to 900 ms, such as 500 ms")]
     ResponseTimeout {
         /// The setting.
         given: Duration,
@@ -286,7 +286,7 @@ mod tests {
         let RedisStoreError::Settings(mistakes) = &error else { unreachable!("{error}") };
         assert_eq!(mistakes.len(), 4);
         assert!(error.to_string().starts_with("the Redis store cannot be built: the URL of Redis cannot be read"));
-        assert!(error.to_string().ends_with("`response_timeout` is 1s; set it to 10 to 900 ms, such as 750 ms"));
+        assert!(error.to_string().ends_with("`response_timeout` is 1s; set it to 10 to 900 ms, such as 500 ms"));
         assert!(!format!("{error} {error:?}").contains("hunter2"), "{error:?}");
     }
 }
