@@ -40,7 +40,8 @@ async fn admin(url: &str) -> Client {
 
 /// For what is not about time, on a machine that has little of it.
 async fn patient(url: &str) -> PostgresStore {
-    PostgresStore::builder(url).response_timeout(Duration::from_millis(900)).build().await.unwrap()
+    let builder = PostgresStore::builder(url).connections(4).response_timeout(Duration::from_millis(900));
+    builder.build().await.unwrap()
 }
 
 mod conformance {
@@ -52,7 +53,13 @@ mod conformance_serializable {
     async fn store() -> countersign::PostgresStore {
         let url = format!("{}?options=-c%20default_transaction_isolation%3Dserializable", super::shared());
         let limit = std::time::Duration::from_millis(900);
-        countersign::PostgresStore::builder(&url).schema("strict").response_timeout(limit).build().await.unwrap()
+        countersign::PostgresStore::builder(&url)
+            .schema("strict")
+            .connections(4)
+            .response_timeout(limit)
+            .build()
+            .await
+            .unwrap()
     }
 
     countersign::dedupe_conformance!(store().await);
@@ -205,8 +212,32 @@ async fn an_empty_pool_is_an_error_within_a_second() {
 async fn connections_that_are_dead_without_a_word_are_given_up() {
     let server = Postgres::start();
     let proxy = Proxy::to(server.port());
-    let store = store(&server.url().replace(&server.port().to_string(), &proxy.port.to_string())).await;
+    let url = server.url().replace(&server.port().to_string(), &proxy.port.to_string());
+    let store = PostgresStore::builder(&url).connections(16).build().await.unwrap();
     claims::swallowed(&store, &proxy).await;
+}
+
+/// Whoever had the connection next would wait for an answer that is not theirs.
+#[tokio::test]
+async fn a_connection_whose_question_was_given_up_does_not_go_back_to_the_pool() {
+    let url = shared();
+    let manager = deadpool_postgres::Manager::new(url.parse().unwrap(), NoTls);
+    let pool = deadpool_postgres::Pool::builder(manager).max_size(1).build().unwrap();
+    let store = PostgresStore::with_pool(pool.clone()).schema("given_up").build().await.unwrap();
+    let token = new_claim(&store, &key("given-up", 1)).await;
+    // What removes expired rows has used it as well.
+    let start = Instant::now();
+    while pool.status().available == 0 {
+        assert!(start.elapsed() < Duration::from_secs(5), "{:?}", pool.status());
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let admin = admin(&url).await;
+    admin.batch_execute("BEGIN; LOCK TABLE given_up.claims IN ACCESS EXCLUSIVE MODE").await.unwrap();
+    let extended = store.extend(&token, LEASE, now());
+    tokio::time::timeout(Duration::from_millis(30), extended).await.expect_err("it is locked");
+    assert_eq!(pool.status().size, 0);
+    admin.batch_execute("ROLLBACK").await.unwrap();
+    done(&store, &key("given-up", 2)).await;
 }
 
 /// Senders that hang up, in the middle of a claim.

@@ -50,14 +50,19 @@ pub async fn new_claim<S: DedupeStore>(store: &S, key: &ClaimKey) -> ClaimToken 
     }
 }
 
-/// A key that is claimed and completed. A completion without an answer is made up for by the store.
+/// A key that is claimed and completed.
 pub async fn done<S: DedupeStore>(store: &S, key: &ClaimKey) {
     let token = new_claim(store, key).await;
-    match store.complete(&token, now()).await {
+    completed(store, &token).await;
+}
+
+/// A claim that is current, and completed. A completion without an answer is made up for by the store.
+pub async fn completed<S: DedupeStore>(store: &S, token: &ClaimToken) {
+    match store.complete(token, now()).await {
         Ok(settled) => assert_eq!(settled, Settled::Current),
         Err(error) => {
             let start = Instant::now();
-            while !matches!(claim(store, key).await, Ok(Claimed::Done)) {
+            while !matches!(claim(store, &token.key).await, Ok(Claimed::Done)) {
                 assert!(start.elapsed() < Duration::from_secs(10), "{error:?}");
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
@@ -193,7 +198,7 @@ pub async fn hang_ups<S: DedupeStore>(store: &S) {
     // Whoever takes back the first claims goes on doing so for a while, and must not take these.
     tokio::time::sleep(Duration::from_secs(2)).await;
     for token in tokens {
-        assert_eq!(store.complete(&token, now()).await.unwrap(), Settled::Current);
+        completed(store, &token).await;
     }
 }
 
@@ -208,6 +213,14 @@ pub async fn swallowed<S: DedupeStore>(store: &S, proxy: &Proxy) {
         let answer = until_it_answers(store, &key("swallowed", round * 10 + 2), Duration::from_secs(5)).await;
         assert!(matches!(answer, Claimed::New(_)), "{answer:?}");
         println!("swallowed: back after {:?}", start.elapsed());
+        // Not one connection after the other.
+        let token = new_claim(store, &key("swallowed", round * 10 + 3)).await;
+        proxy.swallow();
+        let mut failures = 0;
+        for _ in 0..12 {
+            failures += usize::from(store.extend(&token, LEASE, now()).await.is_err());
+        }
+        assert!((1..=5).contains(&failures), "{failures} of 12 calls failed");
     }
 }
 

@@ -65,7 +65,8 @@ impl PostgresStoreBuilder {
 
     /// For how long something done is remembered: a millisecond to a year; 80 hours unless told.
     ///
-    /// Reckon with 300 bytes of disk for each delivery of one retention.
+    /// Reckon with 300 bytes of disk for each delivery of one retention, indexes included (262 were measured with PostgreSQL
+    /// 15 and 500,000 of them, vacuumed).
     pub fn retention(mut self, retention: Duration) -> Self {
         self.retention = retention;
         self

@@ -48,7 +48,8 @@ impl RedisStoreBuilder {
 
     /// For how long something done is remembered: a millisecond to a year; 80 hours unless told.
     ///
-    /// Reckon with 250 bytes of Redis' memory for each delivery of one retention.
+    /// Reckon with 320 bytes of Redis' memory for each delivery of one retention (310 were measured with Redis 7.0 and
+    /// 100,000 of them).
     pub fn retention(mut self, retention: Duration) -> Self {
         self.retention = retention;
         self
