@@ -33,13 +33,15 @@ impl Inner {
                         return Ok(row);
                     }
                     Err(error) if object.is_closed() || is_lost(&error) => again.store(true, Ordering::Relaxed),
+                    // Once more: whoever held the lock may only have been slow to commit, and is seen now.
+                    Err(error) if is_locked(&error) && !locked.swap(true, Ordering::Relaxed) => lent.give_back(),
                     // A collision with others under the isolation that the database was set to.
                     Err(error) if is_collision(&error) => lent.give_back(),
                     Err(error) => {
                         // What the server has refused it has not done.
                         let refused = error.as_db_error().is_some() && !again.load(Ordering::Relaxed);
                         sent.store(!refused, Ordering::Relaxed);
-                        locked.store(error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE), Ordering::Relaxed);
+                        locked.store(is_locked(&error), Ordering::Relaxed);
                         return Err(StoreError::unavailable(error));
                     }
                 }
@@ -126,6 +128,10 @@ fn is_lost(error: &Error) -> bool {
     ];
     let broken = std::error::Error::source(error).is_some_and(<dyn std::error::Error>::is::<std::io::Error>);
     broken || error.is_closed() || error.code().is_some_and(|code| stops.contains(&code))
+}
+
+fn is_locked(error: &Error) -> bool {
+    error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE)
 }
 
 fn is_collision(error: &Error) -> bool {

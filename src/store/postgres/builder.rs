@@ -81,7 +81,8 @@ impl PostgresStoreBuilder {
     }
 
     /// How long an answer may take, waiting for a connection included, before the store counts as away: 10 to 900 ms, so
-    /// that the sender has its 503 within a second; 500 ms unless told. No lock is waited for longer than a third of it.
+    /// that the sender has its 503 within a second; 500 ms unless told. No lock is asked for more than twice, nor for
+    /// longer than a third of it each time.
     pub fn response_timeout(mut self, limit: Duration) -> Self {
         self.response_timeout = limit;
         self
