@@ -3,6 +3,9 @@
 mod api;
 mod assumptions;
 mod deliver;
+mod error;
+mod event_types;
 mod store;
 
-pub use assumptions::Assumptions;
+pub use assumptions::{Assumptions, LogRows, TestFailure, TestSigning};
+pub use error::{SandboxError, StateProblem};
