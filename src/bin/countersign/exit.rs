@@ -4,7 +4,6 @@ use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use countersign::kycgenie::client;
 use countersign::{BuildError, KeyringError, SchemeError, SecretError, SignError};
 
 use crate::http;
@@ -48,9 +47,6 @@ Exit codes:
 /// Why a command did not end well.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
-    /// The API refused, or could not be reached.
-    #[error("{0}")]
-    Api(#[from] client::Error),
     /// Whoever read our output has read enough.
     #[error("nobody reads the output any more")]
     BrokenPipe,
@@ -140,18 +136,10 @@ impl Failure {
 /// The exit code for a failure; nothing else chooses one.
 pub(crate) fn code(failure: &Failure) -> Exit {
     match failure {
-        Failure::Api(error) => match http::kind_of(error) {
-            http::Kind::Unreachable => Exit::Unreachable,
-            http::Kind::Refused => Exit::Refused,
-            http::Kind::Unusable => Exit::Unusable,
-        },
         // A reader that has seen enough is no failure of ours.
         Failure::BrokenPipe => Exit::Done,
-        Failure::Http(error) => match error.kind() {
-            http::Kind::Unreachable => Exit::Unreachable,
-            http::Kind::Refused => Exit::Refused,
-            http::Kind::Unusable => Exit::Unusable,
-        },
+        Failure::Http(http::Error::Connect { .. } | http::Error::Timeout { .. }) | Failure::Unready(_) => Exit::Unreachable,
+        Failure::Http(http::Error::Header(_) | http::Error::Url(_)) => Exit::Usage,
         Failure::Interrupted => Exit::Interrupted,
         Failure::No(_) => Exit::No,
         Failure::Sign(SignError::Missing(_) | SignError::InvalidTimestamp) | Failure::Usage { .. } => Exit::Usage,
@@ -163,6 +151,5 @@ pub(crate) fn code(failure: &Failure) -> Exit {
         | Failure::Sign(_)
         | Failure::System { .. }
         | Failure::Unusable { .. } => Exit::Unusable,
-        Failure::Unready(_) => Exit::Unreachable,
     }
 }

@@ -29,7 +29,7 @@ use crate::exit::Exit;
 use crate::output::Out;
 
 fn main() -> ExitCode {
-    let cli = match args::parse(std::env::args_os()) {
+    let cli = match args::parse(&std::env::args_os().collect::<Vec<_>>()) {
         Ok(cli) => cli,
         Err(code) => return code.into(),
     };

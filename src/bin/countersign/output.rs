@@ -14,12 +14,10 @@ use crate::exit::Failure;
 /// When to use colour.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Colour {
-    /// On a terminal, unless NO_COLOR is set.
+    // Without documentation, which would make each help two pages long.
     #[default]
     Auto,
-    /// Even into a file.
     Always,
-    /// Not at all.
     Never,
 }
 
@@ -135,6 +133,15 @@ impl Out {
         self.note(format!("{} {}", paint(self.notes, BAD.bold(), "error:"), visible_lines(&failure.to_string())));
         if let Some(help) = failure.help() {
             self.note(format!("{} {help}", paint(self.notes, STRONG, "help:")));
+        }
+    }
+
+    /// What clap says of a command line, which begins as `failure` does.
+    pub(crate) fn usage(&self, text: &str) {
+        let text = text.trim_end();
+        match text.strip_prefix("error:") {
+            Some(rest) => self.note(format!("{}{rest}", paint(self.notes, BAD.bold(), "error:"))),
+            None => self.note(text),
         }
     }
 

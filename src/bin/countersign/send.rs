@@ -27,9 +27,6 @@ pub(crate) struct SendArgs {
     /// Where to send it
     url: String,
 
-    #[command(flatten)]
-    signing: Signing,
-
     /// How often to send it
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     repeat: u32,
@@ -41,6 +38,10 @@ pub(crate) struct SendArgs {
     /// How long to wait for each answer
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = moment::length)]
     timeout: Duration,
+
+    // Last: what comes after it would stand under its heading.
+    #[command(flatten)]
+    signing: Signing,
 }
 
 pub(crate) fn run(args: &SendArgs, out: &Out) -> Result<(), Failure> {

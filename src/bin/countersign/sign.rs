@@ -59,9 +59,6 @@ pub(crate) struct Signing {
 
 #[derive(Args)]
 pub(crate) struct SignArgs {
-    #[command(flatten)]
-    signing: Signing,
-
     /// Print a curl command that sends the delivery
     #[arg(long, conflicts_with = "http")]
     curl: bool,
@@ -73,6 +70,10 @@ pub(crate) struct SignArgs {
     /// Where the curl command or the request goes
     #[arg(long, value_name = "URL", default_value = DEFAULT_URL)]
     url: String,
+
+    // Last: what comes after it would stand under its heading.
+    #[command(flatten)]
+    signing: Signing,
 }
 
 /// A body with the headers that sign it.

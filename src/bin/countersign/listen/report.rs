@@ -97,7 +97,7 @@ impl Reporter {
             out.line(human(&line, report, out))?;
             line.body.iter().try_for_each(|body| out.line(output::visible_lines(body)))
         })?;
-        if let Some(path) = &report.captured
+        if let (Some(path), Some(Disposition::Rejected(_)) | None) = (&report.captured, report.disposition)
             && !self.out.json()
             && !self.hinted.swap(true, Ordering::Relaxed)
         {
