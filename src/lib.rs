@@ -52,7 +52,7 @@ pub mod testing;
 
 // Who signs, and with what.
 pub use encoding::{MacEncoding, SecretEncoding, SecretFormat};
-pub use keyring::{Key, KeyInfo, Keyring, KeyringError, Secret, SecretError};
+pub use keyring::{Key, KeyFile, KeyFileRotation, KeyInfo, Keyring, KeyringError, Rotation, Secret, SecretError};
 #[doc(inline)]
 pub use scheme::{HeadError, Scheme, SchemeBuilder, SchemeError};
 pub use verify::{KeyResolver, Keys, Tenant, Tenants};

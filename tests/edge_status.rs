@@ -11,7 +11,7 @@ use actix_web::web;
 use common::{BOTH, Event, Mount, NOW, OTHER_SECRET, Post, Probe, Response, Server, Setup, builder, job, signed};
 use countersign::testing::FakeClock;
 use countersign::{
-    ClaimKey, ClaimToken, Claimed, DedupeStore, Fingerprint, Keyring, OnUndecodable, Receiver, Scheme, Settled,
+    ClaimKey, ClaimToken, Claimed, Clock, DedupeStore, Fingerprint, Keyring, OnUndecodable, Receiver, Scheme, Settled,
     StoreError, Timestamp, Verified,
 };
 
@@ -445,6 +445,47 @@ fn no_key_that_is_active_now_is_503_since_it_is_ours_to_mend() {
             .unwrap();
         let server = Server::start(mount, &receiver, &probe);
         expect(&server, &probe, &signed("msg_1", job("ok")), 503, Some("5"), "rejected");
+    }
+}
+
+#[test]
+fn while_keys_are_rotated_a_signature_that_no_key_matches_is_503_and_nothing_else_changes() {
+    for mount in BOTH {
+        let probe = Probe::default();
+        let ring = common::keyring();
+        let clock = FakeClock::at(NOW);
+        let receiver = Receiver::builder(common::scheme(), ring.clone()).handlers(probe.clone()).clock(clock.clone());
+        let server = Server::start(mount, &receiver.build().unwrap(), &probe);
+        let new = Keyring::single(common::secret(OTHER_SECRET));
+        let by_the_new_key = common::signed_with(&common::scheme(), &new, "msg_new", NOW, job("ok"));
+
+        let limit = Duration::from_secs(60);
+        let rotation = ring.begin_rotation_at(limit, NOW).unwrap();
+        expect(&server, &probe, &by_the_new_key, 503, Some("5"), "rejected");
+        expect(&server, &probe, &signed("msg_old", job("ok")), 200, None, "handled");
+        expect(&server, &probe, &signed("msg_1", job("ok")).without("webhook-signature"), 401, None, "rejected");
+        let stale = NOW.saturating_sub(Duration::from_secs(301));
+        let stale = common::signed_with(&common::scheme(), &common::keyring(), "msg_1", stale, job("ok"));
+        expect(&server, &probe, &stale, 401, None, "rejected");
+
+        // Nobody ended it: the mark ends by itself.
+        drop(rotation);
+        clock.advance(limit);
+        expect(&server, &probe, &by_the_new_key, 401, None, "rejected");
+
+        let again = ring.begin_rotation_at(limit, clock.now()).unwrap();
+        expect(&server, &probe, &by_the_new_key, 503, Some("5"), "rejected");
+        again.install_at(common::key("new", OTHER_SECRET), limit, clock.now()).unwrap();
+        expect(&server, &probe, &by_the_new_key, 200, None, "handled");
+        let forged = common::signed_with(
+            &common::scheme(),
+            &Keyring::single(common::secret("whsec_Zm9yZ2Vk")),
+            "msg_2",
+            NOW,
+            job("ok"),
+        );
+        expect(&server, &probe, &forged, 401, None, "rejected");
+        assert_eq!((probe.runs("msg_new"), probe.runs("msg_old")), (1, 1));
     }
 }
 

@@ -60,6 +60,10 @@ pub enum KeyringError {
         asked: String,
     },
 
+    /// The key file is being changed by another process, or by another rotation of this one.
+    #[error("is being changed by another rotation: wait until that has ended, then try again")]
+    FileInUse,
+
     /// A rotation that would leave a time without any key.
     #[error(
         "the new key `{id}` begins at {not_before}, but the other keys would end at {end}: rotate with an overlap that \
@@ -92,10 +96,14 @@ pub enum KeyringError {
         reason: InvalidId,
     },
 
+    /// The time until which a key file is being rotated cannot be read.
+    #[error("`rotating_until` is not a date with an offset: write it as 2026-11-22T20:30:00Z, or take it out")]
+    InvalidRotatingUntil,
+
     /// The key file is not TOML of the documented form. Tells the place only: the line may hold a secret.
     #[error(
         "line {line}, column {column}: expected TOML tables [[key]] with `id`, `secret` and, optionally, `not_before` \
-         and `not_after`; the line is not shown since it may hold a secret"
+         and `not_after`; before them `rotating_until`, if at all; the line is not shown since it may hold a secret"
     )]
     InvalidToml {
         /// Counted from 1.
@@ -114,6 +122,10 @@ pub enum KeyringError {
         /// What is not.
         which: String,
     },
+
+    /// A rotation of the keyring has begun and not ended.
+    #[error("the keyring is being rotated already: end that rotation before you begin another")]
+    RotationUnderWay,
 
     /// The secret is one that cannot be.
     #[error("key `{id}`: {reason}")]
@@ -150,6 +162,13 @@ pub enum KeyringError {
     /// The key file changed each time it was being read.
     #[error("changes while it is being read: write a new file beside it, then rename that into its place")]
     Unsettled,
+
+    /// The key file cannot be written.
+    #[error("cannot be written ({reason}): its directory must be one in which this process may make and rename files")]
+    Unwritable {
+        /// What the operating system says.
+        reason: io::Error,
+    },
 
     /// The environment variable is missing or empty.
     #[error("the environment variable `{variable}` is missing or empty: set it to the signing secret")]

@@ -14,20 +14,35 @@ use super::secret::Secret;
 use crate::ids::KeyId;
 use crate::time::Timestamp;
 
-/// The keys that `text` lists, in its order.
+/// What a key file holds.
+#[derive(Debug)]
+pub(super) struct Content {
+    /// The keys in the file's order, the primary first.
+    pub(super) keys: Vec<Key>,
+    /// Until when the sender may sign with a key that is not in the file yet.
+    pub(super) rotating_until: Option<Timestamp>,
+}
+
+/// Reads a key file.
 ///
 /// A failure tells the place and never the line: a parser's own message quotes it, secret and all.
-pub(super) fn parse(text: &str) -> Result<Vec<Key>, KeyringError> {
+pub(super) fn parse(text: &str) -> Result<Content, KeyringError> {
     let file: File = toml::from_str(text).map_err(|error| {
         let (line, column) = place(text, error.span());
         KeyringError::InvalidToml { line, column }
     })?;
-    file.key.into_iter().enumerate().map(read_key).collect()
+    let rotating_until = match &file.rotating_until {
+        Some(value) => Some(moment(value).ok_or(KeyringError::InvalidRotatingUntil)?),
+        None => None,
+    };
+    let keys = file.key.into_iter().enumerate().map(read_key).collect::<Result<_, _>>()?;
+    Ok(Content { keys, rotating_until })
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
+    rotating_until: Option<Value>,
     #[serde(default)]
     key: Vec<Table>,
 }
@@ -56,14 +71,17 @@ fn read_key((at, table): (usize, Table)) -> Result<Key, KeyringError> {
     Ok(key)
 }
 
-/// A date stands bare, as TOML's own, or quoted; either way with an offset, so that it means one moment.
 fn read_date(id: &KeyId, setting: &'static str, value: &Value) -> Result<Timestamp, KeyringError> {
-    let moment = match value {
+    moment(value).ok_or_else(|| KeyringError::InvalidDate { id: id.clone(), setting })
+}
+
+/// A date stands bare, as TOML's own, or quoted; either way with an offset, so that it means one moment.
+fn moment(value: &Value) -> Option<Timestamp> {
+    match value {
         Value::Datetime(date) => Timestamp::parse_rfc3339(&date.to_string()).ok(),
         Value::String(text) => Timestamp::parse_rfc3339(text).ok(),
         _ => None,
-    };
-    moment.ok_or_else(|| KeyringError::InvalidDate { id: id.clone(), setting })
+    }
 }
 
 /// Line and column, both from 1, at which `span` begins.
@@ -126,14 +144,15 @@ mod tests {
             secret = 'pla"nted'
             "#,
         )
-        .unwrap();
+        .unwrap()
+        .keys;
         let at = |text| Some(Timestamp::parse_rfc3339(text).unwrap());
         assert_eq!(keys.len(), 2);
         assert_eq!(keys[0].info.id(), "2026-11");
         assert_eq!(keys[0].info.not_before(), at("2026-11-01T00:00:00Z"));
         assert_eq!(keys[0].info.not_after(), at("2026-12-01T00:00:00Z"));
-        assert_eq!(keys[0].secret.expose(), b"whsec_planted");
-        assert_eq!(keys[1].secret.expose(), b"pla\"nted");
+        assert_eq!(keys[0].secret.expose_secret(), b"whsec_planted");
+        assert_eq!(keys[1].secret.expose_secret(), b"pla\"nted");
         assert_eq!(keys[1].info.not_after(), None);
     }
 

@@ -7,14 +7,18 @@
 mod error;
 mod file;
 mod key;
+mod key_file;
 mod ring;
+mod rotation;
 mod secret;
 mod set;
 mod watch;
 
 pub use self::error::KeyringError;
 pub use self::key::{Key, KeyInfo};
+pub use self::key_file::{KeyFile, KeyFileRotation};
 pub use self::ring::Keyring;
+pub use self::rotation::Rotation;
 pub use self::secret::{Secret, SecretError};
 pub(crate) use self::set::KeySet;
 

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::JoinHandle;
@@ -85,6 +86,8 @@ impl Keyring {
     /// ```
     /// # use countersign::Keyring;
     /// let keyring = Keyring::from_toml(r#"
+    ///     rotating_until = 2026-11-24T12:15:00Z  # optional; see `KeyFile::begin_rotation`
+    ///
     ///     [[key]]
     ///     id = "2026-11"
     ///     secret = "whsec_aGVsbG8="
@@ -99,7 +102,8 @@ impl Keyring {
     /// As [`Keyring::new`], and when the text is not of this form. The error tells line and column and never quotes
     /// the line.
     pub fn from_toml(text: &str) -> Result<Self, KeyringError> {
-        Self::new(file::parse(text)?)
+        let file::Content { keys, rotating_until } = file::parse(text)?;
+        Ok(Self::of(KeySet::new(keys, None)?.rotating(rotating_until), Origin::Memory))
     }
 
     /// The keys in the file at `path`, as [`Keyring::from_toml`] reads them, now and whenever the file changes.
@@ -146,6 +150,13 @@ impl Keyring {
         self.0.current.load().infos().cloned().collect()
     }
 
+    /// Until when the sender may be signing with a key that is on its way here ([`Keyring::begin_rotation`]); `None`
+    /// when there is no rotation under way.
+    #[must_use]
+    pub fn rotating_until(&self) -> Option<Timestamp> {
+        self.0.current.load().rotating_until()
+    }
+
     /// What is wrong with the watched file at present; `None` when nothing is, or no file is watched.
     #[must_use]
     pub fn watch_error(&self) -> Option<Arc<KeyringError>> {
@@ -181,7 +192,10 @@ impl Keyring {
     /// As [`Keyring::rotate`].
     pub fn rotate_at(&self, new: Key, overlap: Duration, now: Timestamp) -> Result<(), KeyringError> {
         self.0.refuse_if_watched()?;
-        self.0.change(|current, format| current.rotated(new, overlap, now, format))
+        self.0.change(|current, format| {
+            let next = current.rotated(new, overlap, now, format)?;
+            Ok(next.rotating(self.0.mark_of_another(current)))
+        })
     }
 
     /// Puts `keys` in the place of all that serve, the primary first.
@@ -194,7 +208,7 @@ impl Keyring {
         self.0.refuse_if_watched()?;
         // Outside the lock: the iterator is the caller's code.
         let keys: Vec<Key> = keys.into_iter().collect();
-        self.0.change(|_, format| KeySet::new(keys, format))
+        self.0.change(|current, format| Ok(KeySet::new(keys, format)?.rotating(self.0.mark_of_another(current))))
     }
 
     /// Decodes the secrets as `format` says, once and for all. Costs next to nothing when that has been done.
@@ -212,8 +226,9 @@ impl fmt::Debug for Keyring {
 impl Keyring {
     /// Reads the file and starts the thread that looks after it.
     pub(super) fn follow(path: &Path, interval: Duration) -> Result<(Self, JoinHandle<()>), KeyringError> {
-        let (watcher, keys) = Watcher::begin(path, interval)?;
-        let set = KeySet::new(keys, None).map_err(|reason| reason.in_file(path))?;
+        let (watcher, content) = Watcher::begin(path, interval)?;
+        let set = KeySet::new(content.keys, None).map_err(|reason| reason.in_file(path))?;
+        let set = set.rotating(content.rotating_until);
         let (alive, last_handle_gone) = mpsc::channel();
         let origin = Origin::File { path: path.to_owned(), _alive: alive };
         let ring = Self::of(set, origin);
@@ -223,7 +238,6 @@ impl Keyring {
         Ok((ring, thread))
     }
 
-    #[cfg(test)]
     pub(super) fn shared(&self) -> &Ring {
         &self.0
     }
@@ -234,6 +248,7 @@ impl Keyring {
             format: OnceLock::new(),
             writer: Mutex::new(()),
             problem: ArcSwapOption::empty(),
+            rotation: AtomicBool::new(false),
             origin,
         }))
     }
@@ -247,6 +262,8 @@ pub(super) struct Ring {
     writer: Mutex<()>,
     /// What is wrong with the watched file.
     problem: ArcSwapOption<KeyringError>,
+    /// Whether a [`Rotation`](super::Rotation) of this ring is alive.
+    pub(super) rotation: AtomicBool,
     origin: Origin,
 }
 
@@ -262,8 +279,13 @@ enum Origin {
 
 impl Ring {
     /// Takes the keys of a changed file, or keeps those that serve and remembers why.
-    pub(super) fn reload(&self, keys: Result<Vec<Key>, KeyringError>) -> Result<Vec<KeyInfo>, Arc<KeyringError>> {
-        let changed = keys.and_then(|keys| self.change(|_, format| KeySet::new(keys, format)));
+    pub(super) fn reload(
+        &self,
+        content: Result<file::Content, KeyringError>,
+    ) -> Result<Vec<KeyInfo>, Arc<KeyringError>> {
+        let changed = content.and_then(|file::Content { keys, rotating_until }| {
+            self.change(|_, format| Ok(KeySet::new(keys, format)?.rotating(rotating_until)))
+        });
         match changed {
             Ok(()) => {
                 self.problem.store(None);
@@ -280,7 +302,7 @@ impl Ring {
         }
     }
 
-    fn change(
+    pub(super) fn change(
         &self,
         next: impl FnOnce(&KeySet, Option<&SecretFormat>) -> Result<KeySet, KeyringError>,
     ) -> Result<(), KeyringError> {
@@ -288,6 +310,13 @@ impl Ring {
         let set = next(&self.current.load(), self.format.get())?;
         self.current.store(Arc::new(set));
         Ok(())
+    }
+
+    /// Marks the ring as rotating until `end`, or takes the mark off.
+    pub(super) fn mark(&self, end: Option<Timestamp>) {
+        let _writer = self.lock();
+        let set = self.current.load().as_ref().clone().rotating(end);
+        self.current.store(Arc::new(set));
     }
 
     fn bind(&self, format: &SecretFormat) -> Result<(), KeyringError> {
@@ -308,7 +337,12 @@ impl Ring {
         Ok(())
     }
 
-    fn refuse_if_watched(&self) -> Result<(), KeyringError> {
+    /// The mark of a rotation that somebody else has under way, which a change by hand leaves as it is.
+    fn mark_of_another(&self, current: &KeySet) -> Option<Timestamp> {
+        current.rotating_until().filter(|_| self.rotation.load(Ordering::Acquire))
+    }
+
+    pub(super) fn refuse_if_watched(&self) -> Result<(), KeyringError> {
         match &self.origin {
             Origin::File { path, .. } => Err(KeyringError::Watched { path: path.clone() }),
             Origin::Decoy | Origin::Memory => Ok(()),

@@ -50,8 +50,11 @@ impl Secret {
         Ok(Self(bytes))
     }
 
-    /// The secret itself.
-    pub(super) fn expose(&self) -> &[u8] {
+    /// The secret itself, for the one place that has to hand it on: a vault, a key file. Never for a log.
+    ///
+    /// The provider shows a new secret once. Where it came from [`Secret::new`], these are the bytes of a text.
+    #[must_use]
+    pub fn expose_secret(&self) -> &[u8] {
         &self.0
     }
 }
@@ -92,8 +95,8 @@ mod tests {
 
     #[test]
     fn white_space_inside_or_in_bytes_is_kept() {
-        assert_eq!(Secret::new("a b").unwrap().expose(), b"a b");
-        assert_eq!(Secret::from_bytes(*b"x\n").unwrap().expose(), b"x\n");
+        assert_eq!(Secret::new("a b").unwrap().expose_secret(), b"a b");
+        assert_eq!(Secret::from_bytes(*b"x\n").unwrap().expose_secret(), b"x\n");
     }
 
     #[test]

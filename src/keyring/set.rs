@@ -14,9 +14,12 @@ use crate::time::Timestamp;
 pub(super) const MAX_KEYS: usize = 16;
 
 /// The keys that serve, the primary first. Never empty in a ring.
+#[derive(Clone)]
 pub(crate) struct KeySet {
     entries: Vec<Entry>,
     decoy: bool,
+    /// Until when the sender may sign with a key that is not here yet.
+    rotating_until: Option<Timestamp>,
 }
 
 impl KeySet {
@@ -38,6 +41,22 @@ impl KeySet {
         self.decoy
     }
 
+    /// Whether the sender may be signing already with a key that is on its way here. What no key matches is then not
+    /// known to be forged.
+    pub(crate) fn is_rotating(&self, now: Timestamp) -> bool {
+        self.rotating_until.is_some_and(|end| now < end)
+    }
+
+    /// Until when it may; `None` when no rotation was begun, or the new key is here.
+    pub(super) fn rotating_until(&self) -> Option<Timestamp> {
+        self.rotating_until
+    }
+
+    /// The same keys, with the sender's rotation under way until `end`, or none under way.
+    pub(super) fn rotating(self, end: Option<Timestamp>) -> Self {
+        Self { rotating_until: end, ..self }
+    }
+
     /// Checks `keys` and, where the format is known, decodes them.
     pub(super) fn new(
         keys: impl IntoIterator<Item = Key>,
@@ -51,19 +70,19 @@ impl KeySet {
     pub(super) fn single(key: Key) -> Self {
         let Key { info, secret } = key;
         let material = Material::Unbound(secret);
-        Self { entries: vec![Entry { info, material }], decoy: false }
+        Self::of(vec![Entry { info, material }])
     }
 
     /// One key that nobody has.
     pub(super) fn decoy(id: KeyId) -> Self {
         let info = KeyInfo::unbounded(id);
         let material = Material::Bound(MacKey::unknowable());
-        Self { entries: vec![Entry { info, material }], decoy: true }
+        Self { decoy: true, ..Self::of(vec![Entry { info, material }]) }
     }
 
     /// What stands for keys that cannot be used with a scheme: none.
     pub(crate) fn unusable() -> Self {
-        Self { entries: Vec::new(), decoy: false }
+        Self::of(Vec::new())
     }
 
     /// The same keys, decoded.
@@ -77,7 +96,8 @@ impl KeySet {
                 },
             })
         });
-        Ok(Self { entries: entries.collect::<Result<_, KeyringError>>()?, decoy: self.decoy })
+        let entries = entries.collect::<Result<_, KeyringError>>()?;
+        Ok(Self { entries, decoy: self.decoy, rotating_until: self.rotating_until })
     }
 
     /// The set in which `new` comes first and every other key ends `overlap` after `now` at the latest.
@@ -100,6 +120,14 @@ impl KeySet {
         Self::checked(entries)
     }
 
+    /// The keys as they were given; those that were decoded are left out, since their secrets are gone.
+    pub(super) fn undecoded(&self) -> impl Iterator<Item = (&KeyInfo, &Secret)> {
+        self.entries.iter().filter_map(|entry| match &entry.material {
+            Material::Bound(_) => None,
+            Material::Unbound(secret) => Some((&entry.info, secret)),
+        })
+    }
+
     /// What an operator may see.
     pub(super) fn infos(&self) -> impl Iterator<Item = &KeyInfo> {
         self.entries.iter().map(|entry| &entry.info)
@@ -113,7 +141,11 @@ impl KeySet {
             return Err(KeyringError::TooManyKeys { count: entries.len() });
         }
         check_ids(&entries)?;
-        Ok(Self { entries, decoy: false })
+        Ok(Self::of(entries))
+    }
+
+    fn of(entries: Vec<Entry>) -> Self {
+        Self { entries, decoy: false, rotating_until: None }
     }
 }
 
@@ -159,7 +191,7 @@ impl Entry {
 
 fn decode(id: &KeyId, secret: &Secret, format: &SecretFormat) -> Result<Material, KeyringError> {
     let bytes = format
-        .decode(secret.expose())
+        .decode(secret.expose_secret())
         .ok_or_else(|| KeyringError::Undecodable { id: id.clone(), expected: describe(format) })?;
     MacKey::new(&bytes)
         .map(Material::Bound)

@@ -1,6 +1,7 @@
 //! The ring as a whole: building it, changing it, binding it.
 
 mod following;
+mod rotating;
 
 use std::ffi::OsString;
 use std::thread;

@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 
 use super::error::KeyringError;
 use super::file;
-use super::key::{Key, KeyInfo};
+use super::key::KeyInfo;
 use super::ring::Ring;
 use crate::crypto::RunningDigest;
 use crate::time::{Clock, SystemClock};
@@ -41,21 +41,21 @@ pub(super) struct Watcher {
 
 impl Watcher {
     /// Reads the file for the first time.
-    pub(super) fn begin(path: &Path, interval: Duration) -> Result<(Self, Vec<Key>), KeyringError> {
-        let (stamp, content) = read_patiently(path).map_err(|reason| reason.in_file(path))?;
-        let keys = read_keys(&content).map_err(|reason| reason.in_file(path))?;
+    pub(super) fn begin(path: &Path, interval: Duration) -> Result<(Self, file::Content), KeyringError> {
+        let (stamp, bytes) = read_patiently(path).map_err(|reason| reason.in_file(path))?;
+        let content = read_content(&bytes).map_err(|reason| reason.in_file(path))?;
         let mut watcher = Self {
             path: path.to_owned(),
             interval: interval.max(Duration::from_millis(1)),
             look: Ok(stamp),
             since: Instant::now(),
             settled: false,
-            taken: Taken::content(&content),
+            taken: Taken::content(&bytes),
             warned_of_mode: false,
         };
         watcher.warn_of_mode();
-        watcher.warn_if_none_counts(keys.iter().map(|key| &key.info));
-        Ok((watcher, keys))
+        watcher.warn_if_none_counts(content.keys.iter().map(|key| &key.info));
+        Ok((watcher, content))
     }
 
     /// Looks once per interval until `last_handle_gone` hangs up.
@@ -98,9 +98,9 @@ impl Watcher {
     }
 
     fn take(&mut self, ring: &Ring, content: io::Result<Zeroizing<Vec<u8>>>) {
-        let keys =
-            content.map_err(|reason| KeyringError::Unreadable { reason }).and_then(|content| read_keys(&content));
-        match ring.reload(keys) {
+        let content =
+            content.map_err(|reason| KeyringError::Unreadable { reason }).and_then(|content| read_content(&content));
+        match ring.reload(content) {
             Ok(keys) => {
                 let ids: Vec<_> = keys.iter().map(KeyInfo::id).collect();
                 tracing::info!(path = %self.path.display(), keys = ?ids, "the key file has changed; these keys serve now");
@@ -224,6 +224,11 @@ fn read(path: &Path) -> io::Result<Reading> {
     Ok(if Stamp::of(&fs::metadata(path)?) == stamp { Reading::Whole(stamp, content) } else { Reading::Unsettled })
 }
 
+/// What the file at `path` holds now.
+pub(super) fn read_once(path: &Path) -> Result<file::Content, KeyringError> {
+    read_content(&read_patiently(path)?.1)
+}
+
 /// For the first time, when there is no later look that would mend it.
 fn read_patiently(path: &Path) -> Result<(Stamp, Zeroizing<Vec<u8>>), KeyringError> {
     for _ in 0..10 {
@@ -236,7 +241,7 @@ fn read_patiently(path: &Path) -> Result<(Stamp, Zeroizing<Vec<u8>>), KeyringErr
     Err(KeyringError::Unsettled)
 }
 
-fn read_keys(content: &[u8]) -> Result<Vec<Key>, KeyringError> {
+fn read_content(content: &[u8]) -> Result<file::Content, KeyringError> {
     let text = std::str::from_utf8(content).map_err(|_| KeyringError::NotUtf8 { which: "the file".to_owned() })?;
     file::parse(text)
 }

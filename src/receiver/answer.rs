@@ -199,6 +199,7 @@ mod tests {
             (rejected(RejectionKind::TooOld), 401, None),
             (rejected(RejectionKind::TooNew), 401, None),
             (rejected(RejectionKind::NoActiveKey), 503, Some(5)),
+            (rejected(RejectionKind::Rotating), 503, Some(5)),
             (head(HeadError::MissingHeader), 401, None),
             (head(HeadError::MissingSignature), 401, None),
             (head(HeadError::MissingTimestamp), 401, None),

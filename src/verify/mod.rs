@@ -139,7 +139,10 @@ impl Verifying {
         }
         let key = matched.index().filter(|_| !self.keys.is_decoy());
         let Some((key_id, _)) = key.and_then(|index| self.keys.active(self.now).nth(index)) else {
-            return Err(RejectionKind::WrongSignature.into());
+            // The sender may have begun to sign with a key that is still on its way here.
+            let kind =
+                if self.keys.is_rotating(self.now) { RejectionKind::Rotating } else { RejectionKind::WrongSignature };
+            return Err(kind.into());
         };
         self.scheme.check_freshness(self.timestamp, self.now)?;
         let key_id = key_id.clone();

@@ -17,6 +17,9 @@ pub enum RejectionKind {
     Head(HeadError),
     /// No key of the keyring is active now: ours to mend, not the sender's.
     NoActiveKey,
+    /// No listed signature is that of the content under an active key, and the sender's keys are being rotated: it may
+    /// be one that is not here yet ([`Keyring::begin_rotation`](crate::Keyring::begin_rotation)).
+    Rotating,
     /// The signature is right and its time too far ahead of ours.
     TooNew,
     /// The signature is right and its time too far behind ours.
@@ -50,7 +53,7 @@ impl Rejection {
     /// Whether it is the receiver that is in the wrong: the sender should try again.
     #[must_use]
     pub fn is_ours(&self) -> bool {
-        matches!(self.0, RejectionKind::NoActiveKey)
+        matches!(self.0, RejectionKind::NoActiveKey | RejectionKind::Rotating)
     }
 
     /// The reason as one word for logs and metrics.
@@ -72,6 +75,7 @@ impl Rejection {
                 HeadError::TooManySignatures => "too_many_signatures",
             },
             RejectionKind::NoActiveKey => "no_active_key",
+            RejectionKind::Rotating => "rotating",
             RejectionKind::TooNew => "too_new",
             RejectionKind::TooOld => "too_old",
             RejectionKind::WrongSignature => "wrong_signature",

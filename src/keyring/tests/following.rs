@@ -186,7 +186,7 @@ fn followed() -> (TempDir, PathBuf, Keyring, thread::JoinHandle<()>) {
 }
 
 /// Waits until `condition` holds; the deadline is for tests that fail, not for slow machines.
-fn until(what: &str, condition: impl Fn() -> bool) {
+pub(super) fn until(what: &str, condition: impl Fn() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(60);
     while !condition() {
         assert!(Instant::now() < deadline, "waited in vain until {what}");
@@ -202,10 +202,10 @@ fn set_mode(path: &Path, mode: u32) {
 }
 
 /// A directory of one's own that goes with the test.
-struct TempDir(PathBuf);
+pub(super) struct TempDir(PathBuf);
 
 impl TempDir {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         static NEXT: AtomicUsize = AtomicUsize::new(0);
         let next = NEXT.fetch_add(1, Ordering::Relaxed);
         let path = std::env::temp_dir().join(format!("countersign-keyring-{}-{next}", std::process::id()));
@@ -214,7 +214,7 @@ impl TempDir {
         Self(path)
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(super) fn path(&self, name: &str) -> PathBuf {
         self.0.join(name)
     }
 
