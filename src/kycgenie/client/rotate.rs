@@ -1,0 +1,1 @@
+//! The whole rotation in one call.
