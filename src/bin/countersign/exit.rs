@@ -4,6 +4,8 @@ use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use countersign::kycgenie::client::{self, ErrorKind};
+use countersign::sandbox::SandboxError;
 use countersign::{BuildError, KeyringError, SchemeError, SecretError, SignError};
 
 use crate::http;
@@ -47,6 +49,11 @@ Exit codes:
 /// Why a command did not end well.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
+    /// The API refused, or could not be reached.
+    #[error("{0}")]
+    Api(#[from] client::Error),
+    #[error("the API key: {0}")]
+    ApiKey(#[from] client::ApiKeyError),
     /// Whoever read our output has read enough.
     #[error("nobody reads the output any more")]
     BrokenPipe,
@@ -75,6 +82,8 @@ pub(crate) enum Failure {
         what: String,
         reason: io::Error,
     },
+    #[error("{0}")]
+    Sandbox(#[from] SandboxError),
     #[error("the scheme in {}: {reason}", path.display())]
     Scheme {
         path: PathBuf,
@@ -87,6 +96,8 @@ pub(crate) enum Failure {
     },
     #[error("{0}")]
     Sign(#[from] SignError),
+    #[error("{0}")]
+    Settings(#[from] client::SettingsError),
     /// The other side cannot work now, or took too long.
     #[error("{0}")]
     Unready(String),
@@ -136,6 +147,14 @@ impl Failure {
 /// The exit code for a failure; nothing else chooses one.
 pub(crate) fn code(failure: &Failure) -> Exit {
     match failure {
+        Failure::Api(error) => match error.kind() {
+            ErrorKind::Api(error) if matches!(error.status, 408 | 429 | 500..) => Exit::Unreachable,
+            ErrorKind::Api(_) => Exit::Refused,
+            ErrorKind::NotInVersion { .. } => Exit::Usage,
+            // That is not the API.
+            ErrorKind::Redirected { .. } | ErrorKind::TooLarge { .. } | ErrorKind::Undecodable { .. } => Exit::Unusable,
+            _ => Exit::Unreachable,
+        },
         // A reader that has seen enough is no failure of ours.
         Failure::BrokenPipe => Exit::Done,
         Failure::Http(http::Error::Connect { .. } | http::Error::Timeout { .. }) | Failure::Unready(_) => Exit::Unreachable,
@@ -143,11 +162,14 @@ pub(crate) fn code(failure: &Failure) -> Exit {
         Failure::Interrupted => Exit::Interrupted,
         Failure::No(_) => Exit::No,
         Failure::Sign(SignError::Missing(_) | SignError::InvalidTimestamp) | Failure::Usage { .. } => Exit::Usage,
-        Failure::Build(_)
+        Failure::ApiKey(_)
+        | Failure::Build(_)
         | Failure::File { .. }
         | Failure::Keyring(_)
+        | Failure::Sandbox(_)
         | Failure::Scheme { .. }
         | Failure::Secret { .. }
+        | Failure::Settings(_)
         | Failure::Sign(_)
         | Failure::System { .. }
         | Failure::Unusable { .. } => Exit::Unusable,

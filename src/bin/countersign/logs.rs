@@ -6,11 +6,12 @@ use clap::{Args, Subcommand};
 use countersign::Timestamp;
 use countersign::kycgenie::client::{Client, DeliveryStatus, LogEntry, LogId};
 use futures_util::StreamExt as _;
+use serde::Serialize;
 
 use crate::api::ApiArgs;
 use crate::exit::Failure;
 use crate::moment;
-use crate::output::{self, Out};
+use crate::output::{self, BAD, GOOD, Out};
 use crate::runtime;
 
 pub(crate) const EXAMPLES: &str = "\
@@ -145,4 +146,77 @@ async fn retry(id: &str, client: &Client, out: &Out) -> Result<(), Failure> {
         let row = retried.log_id.as_ref().map_or_else(String::new, |row| format!("  new row {row}"));
         out.line(output::visible(&format!("{}{row}", retried.message)))
     })
+}
+
+/// `{"walked": n, "retried": […], "refused": […], "left": […], "undated": […]}`
+#[derive(Serialize)]
+struct Redelivery<'a> {
+    walked: u64,
+    retried: Vec<Retried<'a>>,
+    refused: Vec<Refused<'a>>,
+    /// Failed rows that were not tried, since the API stopped answering.
+    left: Vec<&'a str>,
+    /// Failed rows that do not tell when; they are left alone.
+    undated: Vec<&'a str>,
+}
+
+#[derive(Serialize)]
+struct Retried<'a> {
+    id: &'a str,
+    log_id: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct Refused<'a> {
+    id: &'a str,
+    reason: String,
+}
+
+async fn redeliver(args: &RedeliverArgs, client: &Client, out: &Out) -> Result<(), Failure> {
+    if args.dry_run {
+        let failed = |entry: &LogEntry| entry.status == DeliveryStatus::Failed;
+        let count = print(client, Some(args.since), usize::MAX, failed, out).await?;
+        out.note(format!("{count} would be retried; nothing was"));
+        return Ok(());
+    }
+    let progress = out.progress("retrying what failed");
+    let outcome = client.redeliver_failed(args.since).await?;
+    progress.finish_and_clear();
+    let shown = Redelivery {
+        walked: outcome.walked,
+        retried: outcome
+            .retried
+            .iter()
+            .map(|row| Retried { id: row.id.as_str(), log_id: row.log_id.as_ref().map(LogId::as_str) })
+            .collect(),
+        refused: outcome
+            .refused
+            .iter()
+            .map(|row| Refused { id: row.id.as_str(), reason: row.error.to_string() })
+            .collect(),
+        left: outcome.left.iter().map(LogId::as_str).collect(),
+        undated: outcome.undated.iter().map(LogId::as_str).collect(),
+    };
+    out.either(&shown, |out| human(&shown, out))?;
+    match outcome.stopped_by {
+        Some(error) => Err(error.into()),
+        None if outcome.refused.is_empty() => Ok(()),
+        None => Err(Failure::No(None)),
+    }
+}
+
+fn human(shown: &Redelivery<'_>, out: &Out) -> Result<(), Failure> {
+    for row in &shown.refused {
+        out.line(format!("{}  {}  {}", out.styled(BAD, "refused"), row.id, output::visible(&row.reason)))?;
+    }
+    for row in &shown.undated {
+        out.line(format!("left alone  {row}  it does not tell when"))?;
+    }
+    out.line(format!(
+        "{} rows read, {} retried, {} refused, {} left",
+        shown.walked,
+        out.styled(GOOD, shown.retried.len()),
+        shown.refused.len(),
+        shown.left.len()
+    ))
 }

@@ -1,5 +1,6 @@
 //! The command line: plays the provider, speaks to it, receives from it, and finds out what it signs.
 
+mod api;
 mod args;
 mod body;
 mod completions;
