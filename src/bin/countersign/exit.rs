@@ -82,6 +82,9 @@ pub(crate) enum Failure {
         what: String,
         reason: io::Error,
     },
+    /// The sandbox's own API refused.
+    #[error("{0}")]
+    Refused(String),
     #[error("{0}")]
     Sandbox(#[from] SandboxError),
     #[error("the scheme in {}: {reason}", path.display())]
@@ -161,6 +164,7 @@ pub(crate) fn code(failure: &Failure) -> Exit {
         Failure::Http(http::Error::Header(_) | http::Error::Url(_)) => Exit::Usage,
         Failure::Interrupted => Exit::Interrupted,
         Failure::No(_) => Exit::No,
+        Failure::Refused(_) => Exit::Refused,
         Failure::Sign(SignError::Missing(_) | SignError::InvalidTimestamp) | Failure::Usage { .. } => Exit::Usage,
         Failure::ApiKey(_)
         | Failure::Build(_)

@@ -6,8 +6,8 @@ use bytes::Bytes;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Client, Method, Url, redirect};
 
-/// How much of an answer is read: enough for any error message.
-const MAX_ANSWER: usize = 1024 * 1024;
+/// How much of an answer is read: the sandbox's list of its newest 10,000 attempts fits.
+const MAX_ANSWER: usize = 16 * 1024 * 1024;
 
 /// Sends requests to one server.
 #[derive(Clone)]
@@ -58,14 +58,11 @@ impl Sender {
     }
 
     /// The same server, another path.
-    pub(crate) fn at(&self, path: &str) -> Self {
+    pub(crate) fn at(&self, path: &str, query: &str) -> Self {
         let mut url = self.url.clone();
         url.set_path(path);
+        url.set_query(Some(query).filter(|query| !query.is_empty()));
         Self { client: self.client.clone(), limit: self.limit, url }
-    }
-
-    pub(crate) fn url(&self) -> &str {
-        self.url.as_str()
     }
 
     /// Host and port.
@@ -75,10 +72,6 @@ impl Sender {
 
     pub(crate) async fn post(&self, headers: &[(String, Vec<u8>)], body: Bytes) -> Result<Answer, Error> {
         self.send(Method::POST, headers, body).await
-    }
-
-    pub(crate) async fn put(&self, headers: &[(String, Vec<u8>)], body: Bytes) -> Result<Answer, Error> {
-        self.send(Method::PUT, headers, body).await
     }
 
     pub(crate) async fn read(&self, headers: &[(String, Vec<u8>)]) -> Result<Answer, Error> {

@@ -33,9 +33,11 @@ pub(crate) struct LogsArgs {
 #[derive(Subcommand)]
 enum Action {
     /// The log, newest first, page after page; with --json one row a line
+    #[command(after_help = "Example:\n  countersign logs list --since -1d --status failed --limit 500")]
     List(ListArgs),
 
     /// Retry one failed delivery
+    #[command(after_help = "Example:\n  countersign logs retry 5c0d1f0e-…")]
     Retry {
         /// The id of its row in the log
         #[arg(value_name = "LOG_ID")]
@@ -43,6 +45,12 @@ enum Action {
     },
 
     /// Retry every delivery that failed since then
+    #[command(after_help = "\
+Example:
+  countersign logs redeliver --since -1h --dry-run
+
+The log does not tell what has been retried already: run it twice, and the same deliveries are sent twice. Receivers \
+recognise the second one by its id.")]
     Redeliver(RedeliverArgs),
 }
 

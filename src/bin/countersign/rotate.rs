@@ -22,13 +22,16 @@ pub(crate) const EXAMPLES: &str = "\
 Example:
   countersign rotate 0b8f7c1e-… --keys keys.toml --overlap 1d
 
-What happens: (1) the key file is marked as rotating, so that receivers that follow it answer 503 instead of 401
-to what no key matches; (2) --settle passes, until they have seen it; (3) the provider makes the new secret and
-signs with it; (4) the file is replaced by one with the new key first and the old ones good for --overlap more.
+What happens:
+  1. The key file is marked as rotating: receivers that follow it answer 503 instead of 401 to what
+     no key matches.
+  2. --settle passes, until they have seen the mark.
+  3. The provider makes the new secret and signs with it.
+  4. The file is replaced by one with the new key first; the old ones are good for --overlap more.
 
-Interrupted before (3), the mark is taken off again. Interrupted afterwards, the new secret is lost, since it is
-shown once: run the same command again. Until then deliveries are answered 503 and come back; the mark ends by
-itself after 15 minutes.";
+Interrupted before 3, the mark is taken off again. Killed after it, the new secret is lost, since it is shown once: \
+run the same command again. Until then deliveries are answered 503 and come back; the mark ends by itself after 15 \
+minutes.";
 
 #[derive(Args)]
 pub(crate) struct RotateArgs {

@@ -16,8 +16,10 @@ use crate::sign::{Prepared, Signed, Signing};
 pub(crate) const EXAMPLES: &str = "\
 Examples:
   countersign send http://127.0.0.1:8080/webhooks/kycgenie '{\"event\":\"test\",\"data\":{}}'
-  countersign send --time -10m http://127.0.0.1:8080/hook @payload.json      # stale: must be refused
-  countersign send --repeat 2 http://127.0.0.1:8080/hook @payload.json       # the second is a duplicate
+  # stale, so that it must be refused
+  countersign send --time -10m http://127.0.0.1:8080/hook @payload.json
+  # the second one is a duplicate
+  countersign send --repeat 2 http://127.0.0.1:8080/hook @payload.json
   countersign send --repeat 100 --fresh http://127.0.0.1:8080/hook @payload.json
 
 The exit code is 0 when every answer is 2xx, 1 when one is 3xx or 4xx, 4 when one is 5xx or missing.";

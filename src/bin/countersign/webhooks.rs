@@ -36,6 +36,7 @@ pub(crate) struct WebhooksArgs {
 #[derive(Subcommand)]
 enum Action {
     /// All subscriptions
+    #[command(after_help = "Example:\n  countersign --json webhooks list | jq -r '.webhooks[].id'")]
     List,
 
     /// Subscribe a URL to an event type; the secret is shown once
@@ -43,11 +44,12 @@ enum Action {
 Example:
   countersign webhooks create screening.completed https://example.com/hooks --keys keys.toml
 
-With --keys the secret goes into a new file of mode 0600 and is not printed. Receivers follow the file:
+With --keys the secret goes into a new file of mode 0600 and is not printed. Receivers follow the file: \
 Keyring::watch(\"keys.toml\"), or `countersign listen --keys keys.toml`.")]
     Create(CreateArgs),
 
     /// One subscription with its statistics
+    #[command(after_help = "Example:\n  countersign webhooks get 0b8f7c1e-…")]
     Get(IdArgs),
 
     /// Change a subscription; what is not given stays as it is
@@ -55,15 +57,23 @@ Keyring::watch(\"keys.toml\"), or `countersign listen --keys keys.toml`.")]
     Update(UpdateArgs),
 
     /// Delete a subscription
+    #[command(after_help = "Example:\n  countersign webhooks delete 0b8f7c1e-…")]
     Delete(IdArgs),
 
     /// Have the provider make a new secret, and print it once; `countersign rotate` puts it into a key file instead
+    #[command(after_help = "Example:\n  countersign webhooks rotate-secret 0b8f7c1e-…")]
     RotateSecret(IdArgs),
 
     /// Have the provider send a test event to a URL, and tell what came of it
+    #[command(after_help = "\
+Example:
+  countersign webhooks test https://example.com/hooks
+
+The exit code is 0 when it was delivered, and 1 when it was not.")]
     Test(UrlArgs),
 
     /// The URL that gets what no subscription matches
+    #[command(after_help = "Example:\n  countersign webhooks config set https://example.com/fallback")]
     Config {
         #[command(subcommand)]
         action: ConfigAction,
@@ -73,10 +83,13 @@ Keyring::watch(\"keys.toml\"), or `countersign listen --keys keys.toml`.")]
 #[derive(Subcommand)]
 enum ConfigAction {
     /// The URL that is set
+    #[command(after_help = "Example:\n  countersign webhooks config get")]
     Get,
     /// Set the URL
+    #[command(after_help = "Example:\n  countersign webhooks config set https://example.com/fallback")]
     Set(UrlArgs),
     /// Unset the URL
+    #[command(after_help = "Example:\n  countersign webhooks config delete")]
     Delete,
 }
 
@@ -119,10 +132,9 @@ struct CreateArgs {
 }
 
 #[derive(Args)]
-#[group(id = "changes", multiple = true, required = true)]
 struct UpdateArgs {
     /// The subscription's id
-    #[arg(value_name = "WEBHOOK_ID", group = "subject")]
+    #[arg(value_name = "WEBHOOK_ID")]
     id: String,
 
     /// Another event type
@@ -168,7 +180,11 @@ async fn act(action: &Action, client: &Client, out: &Out) -> Result<(), Failure>
         }
         Action::Update(args) => {
             let id = id(&args.id)?;
-            let updated = client.update(&id, &changes(args)).await?;
+            let changes = changes(args);
+            if changes == WebhookChanges::new() {
+                return Err(Failure::usage("there is nothing to change", "see `countersign webhooks update --help`"));
+            }
+            let updated = client.update(&id, &changes).await?;
             say(id.as_str(), &updated.message, out)
         }
         Action::Delete(args) => {

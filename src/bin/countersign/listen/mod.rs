@@ -30,14 +30,16 @@ const BODY_LIMIT: usize = 1024 * 1024;
 
 pub(crate) const EXAMPLES: &str = "\
 Examples:
-  countersign listen                                            # any path of http://127.0.0.1:8080
+  countersign listen
   countersign listen --keys keys.toml --forward http://127.0.0.1:3000/hook
-  countersign listen --capture captures                         # then: countersign identify --request captures/…
+  countersign listen --capture captures
   countersign --json listen --show-body | jq .body
 
-Each request is one line: verified, duplicate, or refused and why. Bodies are compliance data and are printed
-with --show-body only. Without a secret nothing is verified and everything is answered 503, so that the sender
-comes back. A key file is followed: replace it, and the new keys count. Ctrl-C ends it.";
+Any path is listened at, and each request is one line: verified, duplicate, or refused and why. Bodies are \
+compliance data and are printed with --show-body only. What is captured is for `countersign identify`.
+
+Without a secret nothing is verified and everything is answered 503, so that the sender comes back. A key file is \
+followed: replace it, and the new keys count. Ctrl-C ends it.";
 
 #[derive(Args)]
 pub(crate) struct ListenArgs {
