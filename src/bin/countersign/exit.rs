@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use countersign::kycgenie::client::{self, ErrorKind};
+use countersign::kycgenie::client::{self, ErrorKind, RotateError};
 use countersign::sandbox::SandboxError;
 use countersign::{BuildError, KeyringError, SchemeError, SecretError, SignError};
 
@@ -82,6 +82,8 @@ pub(crate) enum Failure {
         what: String,
         reason: io::Error,
     },
+    #[error("{0}")]
+    Rotate(#[from] RotateError),
     /// The sandbox's own API refused.
     #[error("{0}")]
     Refused(String),
@@ -142,6 +144,8 @@ impl Failure {
             Self::Unusable { help, .. } | Self::Usage { help, .. } => Some(help).filter(|help| !help.is_empty()).map(String::as_str),
             Self::Sign(SignError::Missing(_)) => Some("give it with --id, --event-type or --header"),
             Self::Sign(SignError::NoActiveKey) => Some("see `not_before` and `not_after` in the key file"),
+            Self::Rotate(RotateError::NotInstalled { .. }) => Some("mend this, and run the same command again"),
+            Self::Rotate(RotateError::MayHaveRotated { .. }) => Some("run the same command again"),
             _ => None,
         }
     }
@@ -150,14 +154,10 @@ impl Failure {
 /// The exit code for a failure; nothing else chooses one.
 pub(crate) fn code(failure: &Failure) -> Exit {
     match failure {
-        Failure::Api(error) => match error.kind() {
-            ErrorKind::Api(error) if matches!(error.status, 408 | 429 | 500..) => Exit::Unreachable,
-            ErrorKind::Api(_) => Exit::Refused,
-            ErrorKind::NotInVersion { .. } => Exit::Usage,
-            // That is not the API.
-            ErrorKind::Redirected { .. } | ErrorKind::TooLarge { .. } | ErrorKind::Undecodable { .. } => Exit::Unusable,
-            _ => Exit::Unreachable,
-        },
+        Failure::Api(error)
+        | Failure::Rotate(RotateError::Refused { error } | RotateError::MayHaveRotated { error, .. }) => {
+            code_of_api(error.kind())
+        }
         // A reader that has seen enough is no failure of ours.
         Failure::BrokenPipe => Exit::Done,
         Failure::Http(http::Error::Connect { .. } | http::Error::Timeout { .. }) | Failure::Unready(_) => Exit::Unreachable,
@@ -170,6 +170,7 @@ pub(crate) fn code(failure: &Failure) -> Exit {
         | Failure::Build(_)
         | Failure::File { .. }
         | Failure::Keyring(_)
+        | Failure::Rotate(_)
         | Failure::Sandbox(_)
         | Failure::Scheme { .. }
         | Failure::Secret { .. }
@@ -177,5 +178,16 @@ pub(crate) fn code(failure: &Failure) -> Exit {
         | Failure::Sign(_)
         | Failure::System { .. }
         | Failure::Unusable { .. } => Exit::Unusable,
+    }
+}
+
+fn code_of_api(kind: &ErrorKind) -> Exit {
+    match kind {
+        ErrorKind::Api(error) if matches!(error.status, 408 | 429 | 500..) => Exit::Unreachable,
+        ErrorKind::Api(_) => Exit::Refused,
+        ErrorKind::NotInVersion { .. } => Exit::Usage,
+        // That is not the API.
+        ErrorKind::Redirected { .. } | ErrorKind::TooLarge { .. } | ErrorKind::Undecodable { .. } => Exit::Unusable,
+        _ => Exit::Unreachable,
     }
 }

@@ -1,11 +1,12 @@
 //! `rotate`: a new secret from the provider into a key file, without a delivery being refused.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::pin::pin;
+use std::time::{Duration, Instant};
 
 use clap::Args;
-use countersign::kycgenie::client::{Client, WebhookId};
-use countersign::{Key, KeyFile, KeyFileRotation, KeyId};
+use countersign::kycgenie::client::{Client, Rotated, RotationOptions, WebhookId};
+use countersign::{KeyFile, KeyId};
 use serde::Serialize;
 
 use crate::api::ApiArgs;
@@ -13,10 +14,8 @@ use crate::exit::Failure;
 use crate::moment;
 use crate::output::{self, Out};
 use crate::runtime;
+use crate::secrets;
 use crate::webhooks;
-
-/// For how long receivers answer 503 to what no key matches, should nobody finish the rotation.
-const LIMIT: Duration = Duration::from_secs(15 * 60);
 
 pub(crate) const EXAMPLES: &str = "\
 Example:
@@ -51,7 +50,7 @@ pub(crate) struct RotateArgs {
     #[arg(long, value_name = "TIME", default_value = "3s", value_parser = moment::length)]
     settle: Duration,
 
-    /// The new key's name [default: the present time]
+    /// The new key's name [default: made of the webhook's id and the time]
     #[arg(long, value_name = "NAME")]
     key_id: Option<KeyId>,
 
@@ -61,7 +60,7 @@ pub(crate) struct RotateArgs {
 
 /// `{"webhook_id": …, "key_id": …, "keys": file, "old_keys_until": time}`
 #[derive(Serialize)]
-struct Rotated<'a> {
+struct Done<'a> {
     webhook_id: &'a str,
     key_id: &'a str,
     keys: &'a Path,
@@ -70,70 +69,61 @@ struct Rotated<'a> {
 
 pub(crate) fn run(args: &RotateArgs, out: &Out) -> Result<(), Failure> {
     let id = webhooks::id(&args.id)?;
-    let key_id = args.key_id.clone().map_or_else(webhooks::fresh_key_id, Ok)?;
     let client = args.api.client(out)?;
-    let rotation = KeyFile::begin_rotation(&args.keys, LIMIT)?;
-    runtime::block_on(rotate(args, &id, key_id, &client, rotation, out))
-}
-
-async fn rotate(
-    args: &RotateArgs,
-    id: &WebhookId,
-    key_id: KeyId,
-    client: &Client,
-    rotation: KeyFileRotation,
-    out: &Out,
-) -> Result<(), Failure> {
-    let progress = out.progress("waiting until receivers know");
-    tokio::select! {
-        biased;
-        () = runtime::interrupted() => {
-            rotation.abandon()?;
-            return Err(Failure::Interrupted);
+    let marked_before = is_marked(&args.keys)?;
+    let until = moment::now().saturating_add(args.settle).saturating_add(args.overlap);
+    let rotated = runtime::block_on(async {
+        let (told, progress) = (*out, out.progress("rotating, once receivers know"));
+        let begun = Instant::now();
+        let mut rotating = pin!(rotate(args, &id, &client));
+        let rotated = tokio::select! {
+            biased;
+            rotated = &mut rotating => rotated,
+            () = runtime::interrupted() => {
+                // The provider is not asked before that.
+                if begun.elapsed() < args.settle {
+                    return Ok(None);
+                }
+                told.note("the rotation is being finished: an interruption would lose the new secret");
+                rotating.await
+            }
+        };
+        progress.finish_and_clear();
+        Ok(Some(rotated?))
+    })?;
+    let Some(rotated) = rotated else {
+        if !marked_before {
+            KeyFile::begin_rotation(&args.keys, Duration::ZERO)?.abandon()?;
         }
-        () = tokio::time::sleep(args.settle) => {}
-    }
-    progress.finish_and_clear();
-    // From here on an interruption would lose the secret, and it takes no longer than one request.
-    let told = *out;
-    let deaf = tokio::spawn(async move {
-        loop {
-            runtime::interrupted().await;
-            told.note("the rotation is being finished");
-        }
-    });
-    let rotated = match client.rotate_secret(id).await {
-        Ok(rotated) => rotated,
-        Err(error) if error.may_have_been_done() => {
-            out.warn(
-                "the provider may have made a new secret, which nobody knows: run this command again; deliveries are \
-                 answered 503 meanwhile and come back",
-            );
-            return Err(error.into());
-        }
-        Err(error) => {
-            rotation.abandon()?;
-            return Err(error.into());
-        }
+        out.note("nothing has changed");
+        return Err(Failure::Interrupted);
     };
-    let until = moment::now().saturating_add(args.overlap);
-    if let Err(error) = rotation.install(Key::new(key_id.clone(), rotated.secret), args.overlap) {
-        out.warn("the provider has made a new secret, which could not be kept: mend this and run the command again");
-        return Err(error.into());
-    }
-    deaf.abort();
-    let done = Rotated {
+    let done = Done {
         webhook_id: id.as_str(),
-        key_id: key_id.as_str(),
+        key_id: rotated.key_id.as_str(),
         keys: &args.keys,
         old_keys_until: until.to_string(),
     };
     out.either(&done, |out| {
         out.fields(&[
             ("webhook", id.to_string()),
-            ("new key", key_id.to_string()),
+            ("new key", rotated.key_id.to_string()),
             ("key file", args.keys.display().to_string()),
-            ("old keys", format!("good until {until} ({})", output::length(args.overlap))),
+            ("old keys", format!("good for another {}, until {until}", output::length(args.overlap))),
         ])
     })
+}
+
+async fn rotate(args: &RotateArgs, id: &WebhookId, client: &Client) -> Result<Rotated, Failure> {
+    let mut options = RotationOptions::new(args.overlap).file_seen_within(args.settle);
+    if let Some(key_id) = &args.key_id {
+        options = options.key_id(key_id.clone());
+    }
+    Ok(client.rotate_into_file(id, &args.keys, &options).await?)
+}
+
+/// Whether an earlier rotation of the file is in doubt.
+fn is_marked(path: &Path) -> Result<bool, Failure> {
+    let keyring = secrets::read_keys(path)?;
+    Ok(keyring.rotating_until().is_some_and(|until| until > moment::now()))
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use clap::Args;
-use countersign::{Key, KeyId, Keyring, Secret};
+use countersign::{Key, KeyId, Keyring, KeyringError, Secret};
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
@@ -76,10 +76,7 @@ impl SecretArgs {
     /// The keys, as they are now.
     pub(crate) fn keyring(&self, prompt: Prompt, out: &Out) -> Result<Keyring, Failure> {
         match self.find(prompt, out)?.ok_or_else(nowhere)? {
-            Found::Keys(path) => {
-                let text = read(&path)?;
-                Keyring::from_toml(&text).map_err(|reason| in_file(path, reason))
-            }
+            Found::Keys(path) => read_keys(&path),
             found => keyring_of(found),
         }
     }
@@ -158,6 +155,12 @@ pub(crate) fn api_key(
         return ask("API key: ").map(Some);
     }
     Ok(None)
+}
+
+/// The keys of a key file, as they are now.
+pub(crate) fn read_keys(path: &Path) -> Result<Keyring, Failure> {
+    // Its mistakes are told without a line of the file, which holds secrets.
+    Keyring::from_toml(&read(path)?).map_err(|reason| KeyringError::File { path: path.to_owned(), reason: reason.into() }.into())
 }
 
 fn keyring_of(found: Found) -> Result<Keyring, Failure> {
@@ -244,10 +247,6 @@ fn key_id(text: &str) -> KeyId {
     KeyId::new(&visible).or_else(|_| KeyId::new("secret")).unwrap_or_else(|_| unreachable!("a visible constant"))
 }
 
-fn in_file(path: PathBuf, reason: countersign::KeyringError) -> Failure {
-    countersign::KeyringError::File { path, reason: Box::new(reason) }.into()
-}
-
 fn secrets_of_keys(path: &Path) -> Result<Vec<(String, Secret)>, Failure> {
     #[derive(Deserialize)]
     struct Table {
@@ -261,10 +260,8 @@ fn secrets_of_keys(path: &Path) -> Result<Vec<(String, Secret)>, Failure> {
         key: Vec<Table>,
     }
 
-    let text = read(path)?;
-    // Its mistakes are told without a line of the file, which holds secrets.
-    Keyring::from_toml(&text).map_err(|reason| in_file(path.to_owned(), reason))?;
-    let keys: Keys = toml::from_str(&text)
+    read_keys(path)?;
+    let keys: Keys = toml::from_str(&read(path)?)
         .map_err(|_| Failure::unusable(format!("{} is not a key file", path.display()), "see `countersign rotate --help`"))?;
     let named = |table: Table| secret(&Zeroizing::new(table.secret), &table.id).map(|secret| (table.id, secret));
     keys.key.into_iter().map(named).collect()
