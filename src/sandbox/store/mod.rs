@@ -1,8 +1,11 @@
 //! What the sandbox knows: one SQLite database, in memory or in a file.
 
+mod deliveries;
+
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
+pub(super) use deliveries::{Claimed, Done, Due, NewEvents, Place, Unfinished, Unretried};
 use rusqlite::{Connection, Transaction};
 
 /// The database. Every use is short and one transaction; it is used from blocking threads or for well under a
