@@ -1,5 +1,6 @@
 //! What the sandbox knows: one SQLite database, in memory or in a file.
 
+mod deliveries;
 mod idempotency;
 mod logs;
 mod open;
@@ -14,6 +15,7 @@ use uuid::Uuid;
 use crate::sandbox::SandboxError;
 use crate::time::Timestamp;
 
+pub(super) use deliveries::{Claimed, Done, Due, NewEvents, Place, Unfinished, Unretried};
 pub(super) use idempotency::{Answered, Claim};
 pub(super) use logs::{LogRow, Page};
 pub(super) use subscriptions::{Changes, NewSubscription, Subscription};
