@@ -17,8 +17,8 @@ pub use record::Attempt;
 pub(super) use target::{Targets, UrlError, check_url};
 pub use trigger::{Trigger, Triggered};
 
-use crate::sandbox::{Assumptions, SandboxError};
 use crate::sandbox::store::{Store, StoreError};
+use crate::sandbox::{Assumptions, SandboxError};
 use crate::scheme::Scheme;
 
 /// What the engine is told once.
