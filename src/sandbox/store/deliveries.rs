@@ -40,6 +40,8 @@ pub(in crate::sandbox) struct Due {
     pub(in crate::sandbox) seq: i64,
     pub(in crate::sandbox) id: String,
     pub(in crate::sandbox) url: Arc<str>,
+    /// Whether it has been tried before.
+    pub(in crate::sandbox) tried: bool,
 }
 
 /// A delivery that was unfinished when the state was opened.
@@ -111,7 +113,7 @@ impl Store {
                     let row = NewRow { tenant: new.tenant, number: log, delivery: seq, attempt: 1, now: new.now };
                     row.insert(tx, PENDING, None, None)?;
                     log += 1;
-                    added.push(Due { seq, id, url: Arc::clone(&target.url) });
+                    added.push(Due { seq, id, url: Arc::clone(&target.url), tried: false });
                 }
             }
             Ok(added)
@@ -137,7 +139,8 @@ impl Store {
                      WHERE log.id = ? AND log.tenant = ?",
                 )?
                 .query_row(params![&log.as_bytes()[..], tenant], |row| {
-                    let due = Due { seq: row.get(1)?, id: row.get(2)?, url: Arc::from(row.get::<_, String>(3)?) };
+                    let url = Arc::from(row.get::<_, String>(3)?);
+                    let due = Due { seq: row.get(1)?, id: row.get(2)?, url, tried: true };
                     Ok((row.get(0)?, due, row.get::<_, u32>(4)?, row.get(5)?, row.get(6)?, row.get(7)?, Uuid::from_bytes(row.get(8)?)))
                 })
                 .optional()?;

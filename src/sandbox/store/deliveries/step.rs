@@ -35,6 +35,28 @@ pub(in crate::sandbox) struct Claimed {
     pub(in crate::sandbox) secrets: Vec<Secret>,
 }
 
+impl Claimed {
+    /// A delivery that no row stands for.
+    pub(in crate::sandbox) fn unlogged(
+        id: &str,
+        event_type: &str,
+        url: &str,
+        body: &[u8],
+        secrets: Vec<Secret>,
+    ) -> Self {
+        Self {
+            place: Place { seq: 0, tenant: 0, subscription: None, log: 0, outcome: 0 },
+            id: id.to_owned(),
+            event_type: event_type.to_owned(),
+            url: url.to_owned(),
+            body: body.to_owned(),
+            attempt: 1,
+            max_attempts: 1,
+            secrets,
+        }
+    }
+}
+
 /// What an attempt came to.
 #[derive(Clone, Debug)]
 pub(in crate::sandbox) struct Done {
