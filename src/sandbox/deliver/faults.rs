@@ -182,9 +182,9 @@ impl Faults {
     }
 
     /// What hits the delivery that is the `ordinal`th, from 0, since these faults were set.
-    pub(super) fn plan(&self, ordinal: u64, attempt: u32) -> Plan {
+    pub(super) fn plan(&self, ordinal: u64, first_attempt: bool) -> Plan {
         let mut faults = Vec::new();
-        if attempt == 1 || self.every_attempt {
+        if first_attempt || self.every_attempt {
             for (fault, strike) in &self.strikes {
                 // A stream of its own for each fault, so that turning one on moves none of the others.
                 let mut chance = fastrand::Rng::with_seed(mix(self.seed, ordinal, *fault as u64 + 1));
@@ -280,7 +280,7 @@ fn millis(duration: Duration) -> u64 {
 }
 
 /// One number of three, spread over all bits (the finalizer of SplitMix64).
-fn mix(seed: u64, ordinal: u64, stream: u64) -> u64 {
+pub(super) fn mix(seed: u64, ordinal: u64, stream: u64) -> u64 {
     [ordinal, stream].into_iter().fold(seed, |state, next| {
         let mut mixed = state ^ next.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -294,7 +294,7 @@ mod tests {
     use super::*;
 
     fn hits(faults: &Faults, fault: Fault) -> Vec<u64> {
-        (0..1000).filter(|ordinal| faults.plan(*ordinal, 1).has(fault)).collect()
+        (0..1000).filter(|ordinal| faults.plan(*ordinal, true).has(fault)).collect()
     }
 
     #[test]
@@ -308,7 +308,7 @@ mod tests {
         let other = Faults { seed: 8, ..one.clone() };
         assert_ne!(hits(&other, Fault::WrongKey), expected);
         assert_ne!(hits(&more, Fault::Delay), hits(&more, Fault::WrongKey));
-        let chance = |ordinal| one.plan(ordinal, 1).chance(Fault::WrongKey).u64(..);
+        let chance = |ordinal| one.plan(ordinal, true).chance(Fault::WrongKey).u64(..);
         assert_eq!(chance(3), chance(3));
         assert_ne!(chance(3), chance(4));
     }
@@ -316,15 +316,16 @@ mod tests {
     #[test]
     fn the_retry_is_genuine_unless_every_attempt_is_hit() {
         let faults = Faults::seeded(7).with(Fault::WrongKey, Strike::always());
-        assert_eq!(faults.plan(0, 1).faults, [Fault::WrongKey]);
-        assert_eq!(faults.plan(0, 2).faults, []);
-        assert_eq!(faults.every_attempt().plan(0, 2).faults, [Fault::WrongKey]);
+        assert_eq!(faults.plan(0, true).faults, [Fault::WrongKey]);
+        assert_eq!(faults.plan(0, false).faults, []);
+        assert_eq!(faults.every_attempt().plan(0, false).faults, [Fault::WrongKey]);
     }
 
     #[test]
     fn the_json_form_is_short_and_its_names_are_the_faults_own() {
         let faults: Faults =
-            serde_json::from_str(r#"{"seed":7,"strikes":{"wrong_key":{"next":2},"delay":{"probability":0.5}}}"#).unwrap();
+            serde_json::from_str(r#"{"seed":7,"strikes":{"wrong_key":{"next":2},"delay":{"probability":0.5}}}"#)
+                .unwrap();
         let expected = Faults::seeded(7).with(Fault::WrongKey, Strike::next(2));
         assert_eq!(faults, expected.with(Fault::Delay, Strike::probability(0.5)));
         assert!(serde_json::from_str::<Faults>(r#"{"wrong_key":1}"#).is_err());

@@ -69,6 +69,8 @@ CREATE TABLE IF NOT EXISTS idempotency (
     fingerprint BLOB    NOT NULL,               -- of method, path and body
     status      INTEGER,                        -- null while the first request is still being worked on
     answer      BLOB,
+    request_id  BLOB,                           -- of the first request: its answer may hold it
     created_at  INTEGER NOT NULL,
     PRIMARY KEY (tenant, key)
 ) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS idempotency_age ON idempotency (created_at);
