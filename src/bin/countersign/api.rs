@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use countersign::kycgenie::client::{ApiKey, ApiVersion, Client};
-pub mod later { pub struct Sandbox; impl Sandbox { pub const TEST_KEY: &str = "kycg_7e577e577e577e577e577e577e577e57"; pub const LIVE_KEY: &str = ""; } } use later::Sandbox;
+use countersign::sandbox::Sandbox;
 
 use crate::exit::Failure;
 use crate::moment;

@@ -1,7 +1,0 @@
-use clap::Args;
-use crate::exit::Failure;
-use crate::output::Out;
-pub(crate) const EXAMPLES: &str = "";
-#[derive(Args)]
-pub(crate) struct SandboxArgs {}
-pub(crate) fn run(_args: &SandboxArgs, _out: &Out) -> Result<(), Failure> { Ok(()) }
