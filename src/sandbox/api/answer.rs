@@ -5,6 +5,7 @@ use actix_web::http::StatusCode;
 use serde::Serialize;
 use serde::ser::{Error as _, Serializer};
 use serde_json::value::RawValue;
+use uuid::Uuid;
 
 use crate::sandbox::api::ApiError;
 use crate::sandbox::api::types::Stats;
@@ -12,7 +13,7 @@ use crate::sandbox::api::types::Stats;
 /// `value` as the body of an answer: two spaces a level, members in the order of the type.
 pub(super) fn json(status: StatusCode, value: &impl Serialize) -> Result<HttpResponse, ApiError> {
     let body = serde_json::to_vec_pretty(value).map_err(|error| ApiError::internal(&error))?;
-    Ok(HttpResponse::build(status).content_type(mime()).body(body))
+    Ok(HttpResponse::build(status).insert_header(mime()).body(body))
 }
 
 /// The same with 200.
@@ -61,4 +62,9 @@ pub(super) fn maybe_in_micros<S: Serializer>(at: &Option<i64>, serializer: S) ->
         Some(at) => in_micros(at, serializer),
         None => serializer.serialize_none(),
     }
+}
+
+/// An id, as its text.
+pub(super) fn as_text<S: Serializer>(id: &Uuid, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(id)
 }

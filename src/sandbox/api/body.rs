@@ -3,6 +3,7 @@
 use std::pin::pin;
 use std::time::Duration;
 
+use actix_web::HttpMessage as _;
 use actix_web::dev::{Payload, ServiceRequest};
 use actix_web::http::header;
 use actix_web::web::{Bytes, BytesMut};

@@ -6,6 +6,7 @@ use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_actix_web::service_config::ServiceConfig;
 
+use crate::sandbox::Mode;
 use crate::sandbox::api::answer::{mime, ok};
 use crate::sandbox::api::call::Call;
 use crate::sandbox::api::control_types::{AttemptBody, FaultsBody, StatusBody, TriggeredBody};
@@ -13,7 +14,6 @@ use crate::sandbox::api::error::ApiError;
 use crate::sandbox::api::failures::ApiFailure;
 use crate::sandbox::api::types::ErrorBody;
 use crate::sandbox::deliver::{Faults, Trigger};
-use crate::sandbox::Mode;
 
 pub(super) fn mount(services: &mut ServiceConfig<'_>) {
     services
@@ -216,7 +216,7 @@ struct TenantBody {
     /// `test` or `live`.
     #[schema(pattern = "^(test|live)$")]
     mode: &'static str,
-    #[schema(required, format = Uri)]
+    #[schema(required, format = "uri")]
     webhook_url: Option<String>,
     /// Signs what goes to `webhook_url`; the provider shows it nowhere.
     secret_key: String,

@@ -9,8 +9,7 @@ use crate::sandbox::api::answer::ok;
 use crate::sandbox::api::call::Call;
 use crate::sandbox::api::error::ApiError;
 use crate::sandbox::api::types::{
-    CursorQuery, ErrorBody, FailedTest, LogPageV1, LogPageV2, PageQuery, RetriedDelivery, TestDelivered,
-    TestWebhook,
+    CursorQuery, ErrorBody, FailedTest, LogPageV1, LogPageV2, PageQuery, RetriedDelivery, TestDelivered, TestWebhook,
 };
 use crate::sandbox::api::validate::Validator;
 use crate::sandbox::deliver::RetryError;
@@ -98,7 +97,7 @@ pub(super) async fn logs_v2(call: Call) -> Result<HttpResponse, ApiError> {
 /// Only of a row that has failed for good, which is an assumption.
 #[utoipa::path(
     tag = "webhooks",
-    params(("log_id" = String, Path, format = Uuid, description = "Log entry identifier")),
+    params(("log_id" = String, Path, format = "uuid", description = "Log entry identifier")),
     responses(
         (status = 200, description = "On its way", body = RetriedDelivery),
         (status = 400, description = "Not a UUID, or not failed", body = ErrorBody),
@@ -185,7 +184,9 @@ mod tests {
         for number in [1, 12, 1234, i64::MAX] {
             assert_eq!(cursor(&written(number)).unwrap(), number);
         }
-        for text in ["", "1234", "eyJpZCI6IDB9", "eyJpZCI6IC0xfQ==", "e30=", "\u{0}", "eyJpZCI6IDEyMzR9eyJpZCI6IDEyMzR9"] {
+        for text in
+            ["", "1234", "eyJpZCI6IDB9", "eyJpZCI6IC0xfQ==", "e30=", "\u{0}", "eyJpZCI6IDEyMzR9eyJpZCI6IDEyMzR9"]
+        {
             assert!(cursor(text).is_err(), "{text}");
         }
     }

@@ -106,17 +106,17 @@ impl ApiError {
                 "This method is not allowed here; the header Allow says which are.",
             ),
             Self::NotFound(text) => said(StatusCode::NOT_FOUND, "not_found", text),
-            Self::RateLimited(_) => {
-                said(StatusCode::TOO_MANY_REQUESTS, "rate_limited", "Too many requests; Retry-After says when to return.")
-            }
+            Self::RateLimited(_) => said(
+                StatusCode::TOO_MANY_REQUESTS,
+                "rate_limited",
+                "Too many requests; Retry-After says when to return.",
+            ),
             Self::Slow => {
                 said(StatusCode::REQUEST_TIMEOUT, "invalid_request", "The request's body did not arrive in time.")
             }
-            Self::TestFailed { http_status_code: Some(status), .. } => (
-                StatusCode::BAD_GATEWAY,
-                "upstream_error",
-                format!("Webhook endpoint returned HTTP {status}"),
-            ),
+            Self::TestFailed { http_status_code: Some(status), .. } => {
+                (StatusCode::BAD_GATEWAY, "upstream_error", format!("Webhook endpoint returned HTTP {status}"))
+            }
             Self::TestFailed { http_status_code: None, .. } => {
                 said(StatusCode::BAD_GATEWAY, "upstream_error", "Webhook endpoint could not be reached")
             }

@@ -61,7 +61,9 @@ fn key(request: &ServiceRequest) -> Result<Option<String>, ApiError> {
     let visible = key.as_bytes().iter().all(u8::is_ascii_graphic) && (1..=MAX_LEN).contains(&key.len());
     match key.to_str() {
         Ok(key) if visible && lines.next().is_none() => Ok(Some(key.to_owned())),
-        _ => Err(ApiError::Invalid(format!("An Idempotency-Key is one header of 1 to {MAX_LEN} visible ASCII characters."))),
+        _ => Err(ApiError::Invalid(format!(
+            "An Idempotency-Key is one header of 1 to {MAX_LEN} visible ASCII characters."
+        ))),
     }
 }
 

@@ -9,6 +9,7 @@ mod body;
 mod call;
 mod config;
 mod control;
+mod control_types;
 mod deliveries;
 mod error;
 mod failures;
@@ -17,21 +18,16 @@ mod idempotency;
 mod openapi;
 mod rate;
 mod routes;
+mod serve;
 mod types;
 mod validate;
 mod webhooks;
 
-use std::net::TcpListener;
 use std::sync::Arc;
-use std::time::Duration;
 
-use actix_web::dev::Server;
-use actix_web::middleware::from_fn;
-use actix_web::{App, HttpServer, web};
-
-use crate::sandbox::deliver::Engine;
-use crate::sandbox::store::Store;
 use crate::sandbox::Assumptions;
+use crate::sandbox::deliver::Engine;
+use crate::sandbox::store::{Store, micros};
 use crate::time::{Clock, SystemClock};
 
 use error::ApiError;
@@ -39,12 +35,7 @@ pub use failures::ApiFailure;
 pub(super) use failures::Failures;
 use rate::RateLimit;
 use routes::Routes;
-
-/// How long a client may take to send the head of a request.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// Few threads: a sandbox shares its machine with what is tested.
-const WORKERS: usize = 2;
+pub(super) use serve::Served;
 
 /// What all requests share.
 pub(super) struct Api {
@@ -73,22 +64,6 @@ impl Api {
 
     /// The present moment in microseconds.
     fn now(&self) -> i64 {
-        crate::sandbox::store::micros(SystemClock.now())
+        micros(SystemClock.now())
     }
-}
-
-/// Serves `api` at `listener`, on threads of its own; must be called inside an actix system.
-pub(super) fn serve(listener: TcpListener, api: Api) -> std::io::Result<Server> {
-    let api = web::Data::new(api);
-    let server = HttpServer::new(move || {
-        let (app, _) = openapi::mount(App::new().app_data(api.clone()));
-        app.wrap(from_fn(gate::gate))
-    });
-    Ok(server
-        .workers(WORKERS)
-        .client_request_timeout(HEAD_TIMEOUT)
-        .shutdown_timeout(1)
-        .disable_signals()
-        .listen(listener)?
-        .run())
 }

@@ -35,11 +35,11 @@ where
 {
     app.into_utoipa_app()
         .openapi(Document::openapi())
-        .service(scope::scope("/api/v1").configure(|services| {
+        .service(scope("/api/v1").configure(|services| {
             services.service(webhooks::list_v1).service(deliveries::logs_v1);
             both(services);
         }))
-        .service(scope::scope("/api/v2").configure(|services| {
+        .service(scope("/api/v2").configure(|services| {
             services.service(webhooks::list_v2).service(deliveries::logs_v2);
             services.service(config::get).service(config::update).service(config::delete);
             both(services);

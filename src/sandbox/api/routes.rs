@@ -1,8 +1,8 @@
 //! Which paths there are, which methods they take and which of them need a key: as the OpenAPI document says.
 
 use actix_web::http::Method;
+use utoipa::openapi::OpenApi;
 use utoipa::openapi::path::{Operation, PathItem};
-use utoipa::openapi::{OpenApi, RefOr};
 
 use crate::sandbox::api::ApiError;
 
@@ -71,7 +71,9 @@ impl Route {
     fn new(path: &str, item: &PathItem) -> Self {
         let segment = |text: &str| if text.starts_with('{') { Segment::Any } else { Segment::Fixed(text.to_owned()) };
         let method = |method: Method, operation: &Option<Operation>| {
-            operation.as_ref().map(|operation| (method, operation.security.as_ref().is_some_and(|keys| !keys.is_empty())))
+            operation
+                .as_ref()
+                .map(|operation| (method, operation.security.as_ref().is_some_and(|keys| !keys.is_empty())))
         };
         let methods = [
             method(Method::GET, &item.get),

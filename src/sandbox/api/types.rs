@@ -8,68 +8,71 @@ use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
-use crate::sandbox::api::answer::{in_micros, in_millis, maybe_in_micros, maybe_in_millis, one_line};
+use crate::sandbox::api::answer::{as_text, in_micros, in_millis, maybe_in_micros, maybe_in_millis, one_line};
 use crate::sandbox::api::validate::Field;
 use crate::sandbox::store::{LogRow, Subscription};
 
 /// A new subscription.
 #[derive(Deserialize, ToSchema)]
-#[serde(default)]
-#[derive(Default)]
 pub(super) struct CreateWebhook {
     /// One of the event types of the API reference, `all`, or `test`.
     #[schema(value_type = String, required, min_length = 1, examples("screening.completed", "all"))]
+    #[serde(default)]
     pub(super) event_type: Field,
     /// HTTPS; the sandbox takes plain HTTP to loopback too.
-    #[schema(value_type = String, required, format = Uri, max_length = 2048)]
+    #[schema(value_type = String, required, format = "uri", max_length = 2048)]
+    #[serde(default)]
     pub(super) webhook_url: Field,
     /// For people.
     #[schema(value_type = String, max_length = 1000)]
+    #[serde(default)]
     pub(super) description: Field,
     /// For future use.
     #[schema(value_type = Object)]
+    #[serde(default)]
     pub(super) filters: Field,
 }
 
 /// What changes; what is missing stays.
 #[derive(Deserialize, ToSchema)]
-#[serde(default)]
-#[derive(Default)]
 pub(super) struct UpdateWebhook {
     /// One of the event types of the API reference, `all`, or `test`.
     #[schema(value_type = String, min_length = 1)]
+    #[serde(default)]
     pub(super) event_type: Field,
     /// HTTPS; the sandbox takes plain HTTP to loopback too.
-    #[schema(value_type = String, format = Uri, max_length = 2048)]
+    #[schema(value_type = String, format = "uri", max_length = 2048)]
+    #[serde(default)]
     pub(super) webhook_url: Field,
     /// Whether events are delivered.
     #[schema(value_type = bool)]
+    #[serde(default)]
     pub(super) is_active: Field,
     /// For people.
     #[schema(value_type = String, max_length = 1000)]
+    #[serde(default)]
     pub(super) description: Field,
     /// For future use.
     #[schema(value_type = Object)]
+    #[serde(default)]
     pub(super) filters: Field,
 }
 
 /// The URL that gets every event for which there is no subscription.
 #[derive(Deserialize, ToSchema)]
-#[serde(default)]
-#[derive(Default)]
 pub(super) struct UpdateConfig {
     /// HTTPS; the sandbox takes plain HTTP to loopback too. Null for none.
-    #[schema(value_type = Option<String>, required, format = Uri, max_length = 2048)]
+    #[schema(value_type = Option<String>, required, format = "uri", max_length = 2048)]
+    #[serde(default)]
     pub(super) webhook_url: Field,
 }
 
 /// Where to send a `test` event.
 #[derive(Deserialize, ToSchema)]
-#[serde(default)]
-#[derive(Default)]
 pub(super) struct TestWebhook {
     /// HTTPS; the sandbox takes plain HTTP to loopback too.
-    #[schema(value_type = String, required, format = Uri, max_length = 2048)]
+    #[schema(value_type = String, required, format = "uri", max_length = 2048)]
+    #[serde(default)]
     pub(super) webhook_url: Field,
 }
 
@@ -101,10 +104,11 @@ pub(super) struct CursorQuery {
 /// A subscription that was made.
 #[derive(Serialize, ToSchema)]
 pub(super) struct CreatedWebhook {
-    #[schema(value_type = String, format = Uuid)]
+    #[schema(value_type = String, format = "uuid")]
+    #[serde(serialize_with = "as_text")]
     pub(super) webhook_id: Uuid,
     pub(super) event_type: String,
-    #[schema(format = Uri)]
+    #[schema(format = "uri")]
     pub(super) webhook_url: String,
     /// Shown here and never again.
     #[schema(min_length = 1)]
@@ -122,11 +126,7 @@ pub(super) struct Stats {
 
 impl From<&Subscription> for Stats {
     fn from(from: &Subscription) -> Self {
-        Self {
-            total_deliveries: from.total,
-            successful_deliveries: from.successful,
-            failed_deliveries: from.failed,
-        }
+        Self { total_deliveries: from.total, successful_deliveries: from.successful, failed_deliveries: from.failed }
     }
 }
 
@@ -139,10 +139,11 @@ pub(super) struct WebhookListV1 {
 /// A subscription in v1's list.
 #[derive(Serialize, ToSchema)]
 pub(super) struct WebhookV1 {
-    #[schema(value_type = String, format = Uuid)]
+    #[schema(value_type = String, format = "uuid")]
+    #[serde(serialize_with = "as_text")]
     pub(super) id: Uuid,
     pub(super) event_type: String,
-    #[schema(format = Uri)]
+    #[schema(format = "uri")]
     pub(super) webhook_url: String,
     pub(super) is_active: bool,
     pub(super) description: String,
@@ -173,10 +174,11 @@ pub(super) struct WebhookListV2 {
 /// A subscription in v2's list.
 #[derive(Serialize, ToSchema)]
 pub(super) struct WebhookV2 {
-    #[schema(value_type = String, format = Uuid)]
+    #[schema(value_type = String, format = "uuid")]
+    #[serde(serialize_with = "as_text")]
     pub(super) id: Uuid,
     pub(super) event_type: String,
-    #[schema(format = Uri)]
+    #[schema(format = "uri")]
     pub(super) webhook_url: String,
     pub(super) is_active: bool,
     pub(super) description: String,
@@ -212,10 +214,11 @@ impl From<Subscription> for WebhookV2 {
 /// One subscription.
 #[derive(Serialize, ToSchema)]
 pub(super) struct WebhookDetail {
-    #[schema(value_type = String, format = Uuid)]
+    #[schema(value_type = String, format = "uuid")]
+    #[serde(serialize_with = "as_text")]
     pub(super) id: Uuid,
     pub(super) event_type: String,
-    #[schema(format = Uri)]
+    #[schema(format = "uri")]
     pub(super) webhook_url: String,
     pub(super) is_active: bool,
     pub(super) description: String,
@@ -255,7 +258,8 @@ impl From<Subscription> for WebhookDetail {
 #[derive(Serialize, ToSchema)]
 pub(super) struct UpdatedWebhook {
     pub(super) message: String,
-    #[schema(value_type = String, format = Uuid)]
+    #[schema(value_type = String, format = "uuid")]
+    #[serde(serialize_with = "as_text")]
     pub(super) id: Uuid,
 }
 
@@ -277,7 +281,7 @@ pub(super) struct RotatedSecret {
 /// The URL that gets every event for which there is no subscription.
 #[derive(Serialize, ToSchema)]
 pub(super) struct Config {
-    #[schema(required, format = Uri)]
+    #[schema(required, format = "uri")]
     pub(super) webhook_url: Option<String>,
     /// Whether there is one.
     pub(super) enabled: bool,
@@ -287,7 +291,7 @@ pub(super) struct Config {
 #[derive(Serialize, ToSchema)]
 pub(super) struct UpdatedConfig {
     pub(super) message: String,
-    #[schema(required, format = Uri)]
+    #[schema(required, format = "uri")]
     pub(super) webhook_url: Option<String>,
 }
 
@@ -314,10 +318,11 @@ pub(super) struct LogPageV2 {
 /// One row of the delivery log.
 #[derive(Serialize, ToSchema)]
 pub(super) struct LogEntry {
-    #[schema(value_type = String, format = Uuid)]
+    #[schema(value_type = String, format = "uuid")]
+    #[serde(serialize_with = "as_text")]
     pub(super) id: Uuid,
     pub(super) event_type: String,
-    #[schema(format = Uri)]
+    #[schema(format = "uri")]
     pub(super) webhook_url: String,
     /// `pending`, `delivered`, `failed` or `retrying`.
     #[schema(pattern = "^(pending|delivered|failed|retrying)$")]
@@ -360,7 +365,8 @@ impl From<LogRow> for LogEntry {
 pub(super) struct RetriedDelivery {
     pub(super) message: String,
     /// The log row of the new attempt: an assumption; it may be the old one's.
-    #[schema(value_type = String, format = Uuid)]
+    #[schema(value_type = String, format = "uuid")]
+    #[serde(serialize_with = "as_text")]
     pub(super) log_id: Uuid,
 }
 
@@ -381,7 +387,8 @@ pub(super) struct ErrorBody {
     /// Stable, for programs.
     pub(super) code: &'static str,
     /// The same as in the header `X-Request-ID`.
-    #[schema(value_type = String, format = Uuid)]
+    #[schema(value_type = String, format = "uuid")]
+    #[serde(serialize_with = "as_text")]
     pub(super) request_id: Uuid,
     /// Of each field that is wrong, what is wrong; with `validation_error` only.
     #[serde(skip_serializing_if = "Option::is_none")]

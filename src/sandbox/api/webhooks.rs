@@ -79,7 +79,7 @@ pub(super) async fn list_v2(call: Call) -> Result<HttpResponse, ApiError> {
 /// Get Webhook
 #[utoipa::path(
     tag = "webhooks",
-    params(("webhook_id" = String, Path, format = Uuid, description = "Webhook identifier")),
+    params(("webhook_id" = String, Path, format = "uuid", description = "Webhook identifier")),
     responses(
         (status = 200, description = "The subscription", body = WebhookDetail),
         (status = 400, description = "Not a UUID", body = ErrorBody),
@@ -97,7 +97,7 @@ pub(super) async fn get(call: Call) -> Result<HttpResponse, ApiError> {
 /// Update Webhook
 #[utoipa::path(
     tag = "webhooks",
-    params(("webhook_id" = String, Path, format = Uuid, description = "Webhook identifier")),
+    params(("webhook_id" = String, Path, format = "uuid", description = "Webhook identifier")),
     request_body = Option<UpdateWebhook>,
     responses(
         (status = 200, description = "Updated", body = UpdatedWebhook),
@@ -135,7 +135,7 @@ pub(super) async fn update(call: Call) -> Result<HttpResponse, ApiError> {
 /// Delete Webhook
 #[utoipa::path(
     tag = "webhooks",
-    params(("webhook_id" = String, Path, format = Uuid, description = "Webhook identifier")),
+    params(("webhook_id" = String, Path, format = "uuid", description = "Webhook identifier")),
     responses(
         (status = 200, description = "Deleted", body = Done),
         (status = 400, description = "Not a UUID", body = ErrorBody),
@@ -156,7 +156,7 @@ pub(super) async fn delete(call: Call) -> Result<HttpResponse, ApiError> {
 /// Rotate Webhook Secret
 #[utoipa::path(
     tag = "webhooks",
-    params(("webhook_id" = String, Path, format = Uuid, description = "Webhook to rotate the secret for")),
+    params(("webhook_id" = String, Path, format = "uuid", description = "Webhook to rotate the secret for")),
     responses(
         (status = 200, description = "Rotated; the secret is shown here only", body = RotatedSecret),
         (status = 400, description = "Not a UUID", body = ErrorBody),

@@ -131,7 +131,10 @@ mod tests {
         assert!(checked["response_id"].is_string() && checked.as_object().unwrap().len() == 2);
         assert!(read("report.client_report_generated", true)["document_id"].is_string());
         let simulated = read("response.autoflag_completed", false);
-        assert_eq!((&simulated["simulated"], simulated["flag_counts"].as_object().unwrap().len()), (&Value::Bool(true), 0));
+        assert_eq!(
+            (&simulated["simulated"], simulated["flag_counts"].as_object().unwrap().len()),
+            (&Value::Bool(true), 0)
+        );
         assert!(read("response.autoflag_completed", true).get("simulated").is_none());
     }
 }

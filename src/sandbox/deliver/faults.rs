@@ -324,7 +324,8 @@ mod tests {
     #[test]
     fn the_json_form_is_short_and_its_names_are_the_faults_own() {
         let faults: Faults =
-            serde_json::from_str(r#"{"seed":7,"strikes":{"wrong_key":{"next":2},"delay":{"probability":0.5}}}"#).unwrap();
+            serde_json::from_str(r#"{"seed":7,"strikes":{"wrong_key":{"next":2},"delay":{"probability":0.5}}}"#)
+                .unwrap();
         let expected = Faults::seeded(7).with(Fault::WrongKey, Strike::next(2));
         assert_eq!(faults, expected.with(Fault::Delay, Strike::probability(0.5)));
         assert!(serde_json::from_str::<Faults>(r#"{"wrong_key":1}"#).is_err());

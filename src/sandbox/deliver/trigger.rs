@@ -78,7 +78,9 @@ impl Trigger {
     pub(super) fn checked(&self, live: bool) -> Result<Checked, SandboxError> {
         let invalid = |text: String| Err(SandboxError::Invalid(text));
         if EventType::new(&self.event_type).is_err() || self.event_type == ALL {
-            return invalid("event_type must be 1 to 256 visible ASCII characters, without spaces, and not `all`".into());
+            return invalid(
+                "event_type must be 1 to 256 visible ASCII characters, without spaces, and not `all`".into(),
+            );
         }
         if !(1..=Self::MAX_COUNT).contains(&self.count) {
             return invalid(format!("count must be from 1 to {}", Self::MAX_COUNT));

@@ -250,11 +250,13 @@ fn targets(tx: &Transaction<'_>, tenant: i64, event_type: &str) -> Result<Vec<Ta
         let url: String = row.get(1)?;
         Ok(Target { subscription: row.get(0)?, url: Arc::from(url) })
     };
-    let matching: Vec<Target> = matching.query_map(params![tenant, event_type, group], target)?.collect::<Result<_, _>>()?;
+    let matching: Vec<Target> =
+        matching.query_map(params![tenant, event_type, group], target)?.collect::<Result<_, _>>()?;
     if !matching.is_empty() {
         return Ok(matching);
     }
-    let mut fallback = tx.prepare_cached("SELECT NULL, webhook_url FROM tenant WHERE id = ? AND webhook_url IS NOT NULL")?;
+    let mut fallback =
+        tx.prepare_cached("SELECT NULL, webhook_url FROM tenant WHERE id = ? AND webhook_url IS NOT NULL")?;
     fallback.query_map([tenant], target)?.collect()
 }
 
@@ -288,7 +290,17 @@ impl NewRow {
             "INSERT INTO log (tenant, number, id, delivery, status, http_status_code, attempt_number, error_message, \
              created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
         )?
-        .execute(params![self.tenant, self.number, &id.as_bytes()[..], self.delivery, status, code, self.attempt, error, self.now])?;
+        .execute(params![
+            self.tenant,
+            self.number,
+            &id.as_bytes()[..],
+            self.delivery,
+            status,
+            code,
+            self.attempt,
+            error,
+            self.now
+        ])?;
         Ok(id)
     }
 }
@@ -302,6 +314,6 @@ fn reopen(tx: &Transaction<'_>, tenant: i64, number: i64, attempt: u32) -> Resul
     .map(drop)
 }
 
-fn status_name(status: i64) -> &'static str {
+pub(super) fn status_name(status: i64) -> &'static str {
     usize::try_from(status).ok().and_then(|status| STATUSES.get(status)).copied().unwrap_or("unknown")
 }

@@ -6,6 +6,7 @@
 use rusqlite::{OptionalExtension, Row, params};
 use uuid::Uuid;
 
+use crate::sandbox::store::deliveries::status_name;
 use crate::sandbox::store::{Store, StoreError, uuid};
 
 /// One row of the delivery log.
@@ -77,12 +78,7 @@ fn read(row: &Row<'_>) -> Result<LogRow, StoreError> {
         id: uuid(row, "id")?,
         event_type: row.get("event_type")?,
         webhook_url: row.get("webhook_url")?,
-        status: match row.get::<_, i64>("status")? {
-            0 => "pending",
-            1 => "delivered",
-            2 => "failed",
-            _ => "retrying",
-        },
+        status: status_name(row.get("status")?),
         http_status_code: row.get("http_status_code")?,
         attempt_number: row.get("attempt_number")?,
         error_message: row.get("error_message")?,

@@ -24,8 +24,9 @@ impl Store {
     pub(in crate::sandbox) fn open(path: Option<&Path>) -> Result<Self, SandboxError> {
         match path {
             None => Ok(Connection::open_in_memory().and_then(Self::prepare)?),
-            Some(path) => Self::open_file(path)
-                .map_err(|problem| SandboxError::State { path: path.to_owned(), problem }),
+            Some(path) => {
+                Self::open_file(path).map_err(|problem| SandboxError::State { path: path.to_owned(), problem })
+            }
         }
     }
 

@@ -175,9 +175,9 @@ fn read(row: &Row<'_>) -> Result<Subscription, StoreError> {
         filters: row.get("filters")?,
         created_at: row.get("created_at")?,
         updated_at: row.get("updated_at")?,
-        total: row.get("total")?,
-        successful: row.get("successful")?,
-        failed: row.get("failed")?,
+        total: row.get::<_, i64>("total")?.unsigned_abs(),
+        successful: row.get::<_, i64>("successful")?.unsigned_abs(),
+        failed: row.get::<_, i64>("failed")?.unsigned_abs(),
         last_triggered_at: row.get("last_triggered_at")?,
     })
 }

@@ -2,9 +2,8 @@
 
 use rusqlite::{OptionalExtension, Row, Transaction, params};
 
-use crate::sandbox::secrets;
+use crate::sandbox::Mode;
 use crate::sandbox::store::{Store, StoreError};
-use crate::sandbox::{Mode, SandboxError};
 
 /// What one account sees in one mode.
 #[derive(Clone)]
@@ -17,19 +16,26 @@ pub(in crate::sandbox) struct Tenant {
 }
 
 impl Store {
-    /// Makes `key` a key of `account`, and the tenant that it opens if there is none. A key that is known already
-    /// keeps its account.
-    pub(in crate::sandbox) fn add_key(&self, key: &str, account: &str, mode: Mode) -> Result<(), SandboxError> {
-        let secret = secrets::new()?;
+    /// Makes `key` a key of `account` in `mode`, and the tenant that it opens if there is none, with `secret` for what
+    /// goes to its own URL. A key that is known already stays as it is.
+    pub(in crate::sandbox) fn add_key(
+        &self,
+        key: &str,
+        account: &str,
+        mode: Mode,
+        secret: &str,
+    ) -> Result<(), StoreError> {
         self.transact(|transaction| {
+            if transaction.prepare_cached("SELECT 1 FROM api_key WHERE key = ?")?.exists([key])? {
+                return Ok(());
+            }
             let live = mode == Mode::Live;
             transaction.execute(
                 "INSERT INTO tenant (account, live, secret) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
                 params![account, live, secret],
             )?;
             transaction.execute(
-                "INSERT INTO api_key (key, tenant) SELECT ?, id FROM tenant WHERE account = ? AND live = ?
-                 ON CONFLICT DO NOTHING",
+                "INSERT INTO api_key (key, tenant) SELECT ?, id FROM tenant WHERE account = ? AND live = ?",
                 params![key, account, live],
             )?;
             Ok(())
