@@ -446,3 +446,6 @@ fn check_speed(speed: f64) -> Result<(), SandboxError> {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests;
