@@ -5,6 +5,8 @@ use std::net::TcpListener;
 use std::process::Command;
 use std::thread;
 
+use base64ct::Encoding as _;
+
 use crate::support::{BODY, OTHER_SECRET, SECRET, cli, folder, tool, with_secret};
 
 const PRESETS: [&str; 6] = ["kycgenie", "standard-webhooks", "stripe", "github", "slack", "shopify"];
@@ -25,11 +27,11 @@ fn what_is_signed_verifies_under_every_preset() {
             cli(args).env("COUNTERSIGN_SECRET", secret).run()
         };
         let good = verify(BODY, SECRET).good().json();
-        assert_eq!(good["genuine"], true, "{preset}: {good}");
+        assert_eq!(good["accepted"], true, "{preset}: {good}");
         assert_eq!(good["key_id"], "COUNTERSIGN_SECRET", "{preset}: {good}");
         let altered = verify(&BODY.replace('7', "8"), SECRET);
         assert_eq!(altered.code, Some(1), "{preset}: {altered:?}");
-        assert_eq!(altered.json()["genuine"], false, "{preset}: {altered:?}");
+        assert_eq!(altered.json()["accepted"], false, "{preset}: {altered:?}");
         assert_eq!(verify(BODY, OTHER_SECRET).code, Some(1), "{preset}");
     }
 }
@@ -43,7 +45,7 @@ fn a_whole_request_is_signed_and_verified_as_a_file() {
     let from_file = with_secret(["verify".as_ref(), file.as_os_str()]).run().good();
     let from_input = with_secret(["verify", "-"]).input(request.clone()).run().good();
     for ran in [from_file, from_input] {
-        assert!(ran.stdout.contains("genuine") && ran.stdout.contains("COUNTERSIGN_SECRET"), "{ran:?}");
+        assert!(ran.stdout.contains("accepted: key") && ran.stdout.contains("COUNTERSIGN_SECRET"), "{ran:?}");
     }
     let forged = request.replace("ent_7", "ent_8");
     with_secret(["verify", "-"]).input(forged).run().failed(1, "");
@@ -80,8 +82,6 @@ fn a_signature_is_what_openssl_computes() {
     let ours: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
     assert_eq!(ours, hex);
 }
-
-use base64ct::Encoding as _;
 
 #[test]
 fn a_body_comes_from_an_argument_a_file_or_standard_input() {

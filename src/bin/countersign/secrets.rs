@@ -101,7 +101,12 @@ impl SecretArgs {
                     reason,
                 })?)])
             }
-            Found::File(path) => Ok(vec![(path.display().to_string(), secret_of_file(&path)?)]),
+            // White space around it is one of the mistakes that are searched for.
+            Found::File(path) => {
+                let secret = Secret::from_bytes(read_line(&path)?.as_bytes());
+                let which = path.display().to_string();
+                Ok(vec![(which.clone(), secret.map_err(|reason| Failure::Secret { which, reason })?)])
+            }
             Found::Argument(secret) => Ok(vec![("--secret".to_owned(), secret)]),
             Found::Prompt(secret) => Ok(vec![("prompt".to_owned(), secret)]),
         }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use countersign::Timestamp;
+use countersign::identify::Captured;
 
 use crate::exit::Failure;
 
@@ -48,24 +49,11 @@ impl Captures {
         }
         let path = self.folder.join(format!("{}-{number:04}.http", at.as_millis()));
         let mut file = private(&path)?;
-        file.write_all(&raw(request))?;
+        let headers = request.headers.iter().map(|(name, value)| (name.as_str(), value.as_slice()));
+        let captured = Captured::new(headers, request.body.to_vec()).request_line(request.method, request.target);
+        file.write_all(&captured.to_bytes())?;
         Ok(if number + 1 == self.limit { Capture::Last(path) } else { Capture::Written(path) })
     }
-}
-
-/// The request as it came, but for how its body was divided on the way.
-fn raw(request: &Request<'_>) -> Vec<u8> {
-    let mut raw = format!("{} {} HTTP/1.1\r\n", request.method, request.target).into_bytes();
-    let framing = ["content-length", "transfer-encoding"];
-    for (name, value) in request.headers.iter().filter(|(name, _)| !framing.contains(&name.as_str())) {
-        raw.extend_from_slice(name.as_bytes());
-        raw.extend_from_slice(b": ");
-        raw.extend_from_slice(value);
-        raw.extend_from_slice(b"\r\n");
-    }
-    raw.extend_from_slice(format!("content-length: {}\r\n\r\n", request.body.len()).as_bytes());
-    raw.extend_from_slice(request.body);
-    raw
 }
 
 #[cfg(unix)]
