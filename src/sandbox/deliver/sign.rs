@@ -51,10 +51,16 @@ impl Signing {
             if let [only] = pointer.as_slice()
                 && ["event", "data"].contains(&only.as_str())
             {
-                mistakes.push("scheme.id.pointer", "points to what the envelope holds already: take another, such as \"/id\"");
+                mistakes.push(
+                    "scheme.id.pointer",
+                    "points to what the envelope holds already: take another, such as \"/id\"",
+                );
             }
             if pointer.first().is_some_and(|first| first == "event") && pointer.len() > 1 {
-                mistakes.push("scheme.id.pointer", "points into the event's type, which is a text: take another, such as \"/id\"");
+                mistakes.push(
+                    "scheme.id.pointer",
+                    "points into the event's type, which is a text: take another, such as \"/id\"",
+                );
             }
         }
         if scheme.secret_format().decode(SECRET_LIKE_OURS.as_bytes()).is_none() {
@@ -94,7 +100,8 @@ impl Signing {
         let body = self.body("test", "{}", id).map_err(|error| error.to_string())?;
         let unsigned = Unsigned { id, event_type: "test", host: "localhost:80", body: body.as_bytes(), at };
         let headers = self.headers(&unsigned, std::slice::from_ref(&secret))?;
-        let verifier = Verifier::new(self.scheme.clone(), Keyring::single(secret)).map_err(|error| error.to_string())?;
+        let verifier =
+            Verifier::new(self.scheme.clone(), Keyring::single(secret)).map_err(|error| error.to_string())?;
         let request = RequestView::new(&headers, body.clone());
         match verifier.verify(&request, at) {
             Ok(_) => Ok(()),
@@ -116,7 +123,9 @@ impl Signing {
             Some((first, rest)) if first == "data" => {
                 let mut data: Value = serde_json::from_str(data).unwrap_or_default();
                 if !data.is_object() {
-                    return Err(SandboxError::Invalid("data must be an object: the scheme has the delivery's id in it".into()));
+                    return Err(SandboxError::Invalid(
+                        "data must be an object: the scheme has the delivery's id in it".into(),
+                    ));
                 }
                 set(&mut data, rest, id);
                 Ok(format!(r#"{{"event":{event},"data":{data}}}"#))
@@ -151,7 +160,8 @@ impl Signing {
         });
         let keyring = Keyring::new(keys.collect::<Result<Vec<_>, String>>()?).map_err(|error| error.to_string())?;
         let signer = Signer::new(self.scheme.clone(), keyring).map_err(unfit)?;
-        let message = Message::new(delivery.body, delivery.at).id(delivery.id).event_type(delivery.event_type).headers(&own);
+        let message =
+            Message::new(delivery.body, delivery.at).id(delivery.id).event_type(delivery.event_type).headers(&own);
         signer.sign_with_all(&message).map_err(|error| format!("not sent: {error}"))
     }
 
