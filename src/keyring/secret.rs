@@ -50,6 +50,13 @@ impl Secret {
         Ok(Self(bytes))
     }
 
+    /// The secret itself, for a tool that has to hand it on. Whoever calls this sees to it that the bytes reach no log
+    /// and no screen.
+    #[must_use]
+    pub fn expose_secret(&self) -> &[u8] {
+        &self.0
+    }
+
     /// The secret itself.
     pub(super) fn expose(&self) -> &[u8] {
         &self.0
