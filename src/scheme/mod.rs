@@ -186,6 +186,12 @@ impl Scheme {
         }
     }
 
+    /// The same scheme under another name.
+    #[cfg(feature = "cli")]
+    pub(crate) fn renamed(&self, name: Source) -> Self {
+        Self { name, ..self.clone() }
+    }
+
     fn signs_header(&self, name: &HeaderName) -> bool {
         let signs = |part: &Part| matches!(part, Part::Header(signed) if signed == name);
         self.content.parts().iter().any(signs)
