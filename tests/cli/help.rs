@@ -51,7 +51,7 @@ fn the_help_of_every_command_is_as_it_was_agreed() {
     let mut files: Vec<_> = files.map(|file| file.expect("a file").file_name().into_string().expect("UTF-8")).collect();
     files.sort();
     assert_eq!(files, expected, "no file is left over");
-    assert_eq!(expected.len(), 31);
+    assert_eq!(expected.len(), 27);
 }
 
 #[test]
@@ -63,7 +63,7 @@ fn every_help_has_an_example_and_fits_its_width() {
         }
         assert!(text.contains("countersign"), "{path:?}");
         for line in text.lines() {
-            assert!(line.chars().count() <= 100, "{path:?}: {line}");
+            assert!(line.len() <= 100 && line.is_ascii(), "{path:?}: {line}");
         }
     }
 }

@@ -2,6 +2,8 @@
 //!
 //! Whatever it prints is searched for the planted secrets, by every test: one that is to see a secret says so.
 
+#![allow(unreachable_pub, reason = "every module of the test target uses it")]
+
 use std::ffi::OsStr;
 use std::io::{BufRead as _, BufReader, Read, Write as _};
 use std::path::{Path, PathBuf};
@@ -46,6 +48,12 @@ pub struct Ran {
 pub fn cli<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Cli {
     let mut command = Command::new(env!("CARGO_BIN_EXE_countersign"));
     command.args(args).env_clear().env("COLUMNS", "100").stdout(Stdio::piped()).stderr(Stdio::piped());
+    Cli { command, input: Vec::new(), shows_secrets: false }
+}
+
+/// Another program, which runs this one.
+pub fn program(mut command: Command) -> Cli {
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
     Cli { command, input: Vec::new(), shows_secrets: false }
 }
 

@@ -106,7 +106,7 @@ pub(crate) fn grammar() -> clap::Command {
 pub(crate) fn parse(arguments: &[OsString]) -> Result<Cli, Exit> {
     Cli::try_parse_from(arguments).map_err(|error| {
         if error.use_stderr() {
-            Out::new(false, Colour::Auto).usage(&hide_secrets(&error, arguments));
+            Out::new(false, Colour::Auto).usage(&error.render().to_string());
             return Exit::Usage;
         }
         // A reader that has gone is no failure.
@@ -149,18 +149,4 @@ Environment:
 {}",
         exit::TABLE
     )
-}
-
-/// What is wrong with the command line, without an argument that looks like a secret: clap repeats what it does not
-/// expect.
-fn hide_secrets(error: &clap::Error, arguments: &[OsString]) -> String {
-    let mut text = error.render().to_string();
-    for argument in arguments {
-        let argument = argument.to_string_lossy();
-        let value = argument.split_once('=').map_or(&*argument, |(_, value)| value);
-        if value.contains("whsec_") || value.contains("kycg_") {
-            text = text.replace(value, "(hidden)");
-        }
-    }
-    text
 }

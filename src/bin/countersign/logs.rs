@@ -17,7 +17,7 @@ use crate::runtime;
 pub(crate) const EXAMPLES: &str = "\
 Examples:
   countersign logs list --since -1d --status failed
-  countersign logs retry 5c0d1f0e-…
+  countersign logs retry 5c0d1f0e-8a9b-4c1d-8e2f-3a4b5c6d7e8f
   countersign logs redeliver --since -1h --dry-run
   countersign --json logs list --limit 1000 | jq -r 'select(.http_status_code == 401) | .id'";
 
@@ -37,7 +37,7 @@ enum Action {
     List(ListArgs),
 
     /// Retry one failed delivery
-    #[command(after_help = "Example:\n  countersign logs retry 5c0d1f0e-…")]
+    #[command(after_help = "Example:\n  countersign logs retry 5c0d1f0e-8a9b-4c1d-8e2f-3a4b5c6d7e8f")]
     Retry {
         /// The id of its row in the log
         #[arg(value_name = "LOG_ID")]

@@ -130,7 +130,7 @@ impl Out {
         if matches!(failure, Failure::BrokenPipe | Failure::No(None)) {
             return;
         }
-        self.note(format!("{} {}", paint(self.notes, BAD.bold(), "error:"), visible_lines(&failure.to_string())));
+        self.note(format!("{} {}", paint(self.notes, BAD.bold(), "error:"), visible_lines(&masked(&failure.to_string()))));
         if let Some(help) = failure.help() {
             self.note(format!("{} {help}", paint(self.notes, STRONG, "help:")));
         }
@@ -138,7 +138,7 @@ impl Out {
 
     /// What clap says of a command line, which begins as `failure` does.
     pub(crate) fn usage(&self, text: &str) {
-        let text = text.trim_end();
+        let text = masked(text.trim_end());
         match text.strip_prefix("error:") {
             Some(rest) => self.note(format!("{}{rest}", paint(self.notes, BAD.bold(), "error:"))),
             None => self.note(text),
@@ -200,6 +200,23 @@ fn escaped(text: &str, keep: impl Fn(char) -> bool) -> String {
     shown
 }
 
+/// The text without what looks like a secret or an API key: whoever gave one in a wrong place reads it back otherwise.
+fn masked(text: &str) -> String {
+    const SHORTEST: usize = 8;
+    let of_a_secret = |byte: u8| byte.is_ascii_alphanumeric() || b"+/=_-".contains(&byte);
+    let mut shown = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = ["whsec_", "kycg_"].iter().filter_map(|prefix| rest.find(prefix)).min() {
+        let (before, found) = rest.split_at(at);
+        let len = found.bytes().take_while(|byte| of_a_secret(*byte)).count();
+        let prefix = found.find('_').map_or(0, |at| at + 1);
+        shown.push_str(before);
+        shown.push_str(if len >= prefix + SHORTEST { "(hidden)" } else { &found[..len] });
+        rest = &found[len..];
+    }
+    shown + rest
+}
+
 /// A number of bytes for people.
 pub(crate) fn size(bytes: usize) -> String {
     match bytes {
@@ -232,6 +249,13 @@ mod tests {
     fn what_would_steer_the_terminal_is_escaped() {
         assert_eq!(visible("a\u{1b}[2Jb\n\u{202e}c"), "a\\u{1b}[2Jb\\n\\u{202e}c");
         assert_eq!(visible_lines("a\n\tb\r"), "a\n\tb\\r");
+    }
+
+    #[test]
+    fn what_looks_like_a_secret_is_hidden() {
+        let text = "no 'whsec_aGVsbG8gd29ybGQ=' and kycg_0123456789, but whsec_ and kycg_x";
+        assert_eq!(masked(text), "no '(hidden)' and (hidden), but whsec_ and kycg_x");
+        assert_eq!(masked("nothing"), "nothing");
     }
 
     #[test]

@@ -19,7 +19,7 @@ use crate::webhooks;
 
 pub(crate) const EXAMPLES: &str = "\
 Example:
-  countersign rotate 0b8f7c1e-… --keys keys.toml --overlap 1d
+  countersign rotate 0b8f7c1e-4f7a-4d5e-9b1a-2c3d4e5f6a7b --keys keys.toml --overlap 1d
 
 What happens:
   1. The key file is marked as rotating: receivers that follow it answer 503 instead of 401 to what
@@ -74,12 +74,13 @@ pub(crate) fn run(args: &RotateArgs, out: &Out) -> Result<(), Failure> {
     let until = moment::now().saturating_add(args.settle).saturating_add(args.overlap);
     let rotated = runtime::block_on(async {
         let (told, progress) = (*out, out.progress("rotating, once receivers know"));
+        let interrupted = runtime::interruption()?;
         let begun = Instant::now();
         let mut rotating = pin!(rotate(args, &id, &client));
         let rotated = tokio::select! {
             biased;
             rotated = &mut rotating => rotated,
-            () = runtime::interrupted() => {
+            () = interrupted => {
                 // The provider is not asked before that.
                 if begun.elapsed() < args.settle {
                     return Ok(None);
@@ -110,7 +111,9 @@ pub(crate) fn run(args: &RotateArgs, out: &Out) -> Result<(), Failure> {
             ("new key", rotated.key_id.to_string()),
             ("key file", args.keys.display().to_string()),
             ("old keys", format!("good for another {}, until {until}", output::length(args.overlap))),
-        ])
+        ])?;
+        out.note("Receivers that follow the file have the new key within two seconds.");
+        Ok(())
     })
 }
 

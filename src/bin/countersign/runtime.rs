@@ -19,39 +19,35 @@ pub(crate) fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Res
 
 /// Runs `work` unless it is interrupted first.
 pub(crate) async fn unless_interrupted<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let interrupted = interruption()?;
     tokio::select! {
         biased;
-        () = interrupted() => Err(Failure::Interrupted),
+        () = interrupted => Err(Failure::Interrupted),
         result = work => result,
     }
 }
 
-/// Resolves at Ctrl-C, and where there is such a thing at a request to terminate.
-pub(crate) async fn interrupted() {
-    let interrupt = async {
+/// Resolves at Ctrl-C, and at a request to terminate. From this call on neither ends the program by itself.
+#[cfg(unix)]
+pub(crate) fn interruption() -> Result<impl Future<Output = ()>, Failure> {
+    use tokio::signal::unix::{SignalKind, signal};
+
+    let listen = |kind| signal(kind).map_err(Failure::system("listening for signals"));
+    let (mut interrupt, mut terminate) = (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?);
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    })
+}
+
+/// Resolves at Ctrl-C.
+#[cfg(not(unix))]
+pub(crate) fn interruption() -> Result<impl Future<Output = ()>, Failure> {
+    Ok(async {
         if tokio::signal::ctrl_c().await.is_err() {
             std::future::pending::<()>().await;
         }
-    };
-    tokio::select! {
-        () = interrupt => {}
-        () = terminated() => {}
-    }
-}
-
-#[cfg(unix)]
-async fn terminated() {
-    use tokio::signal::unix::{SignalKind, signal};
-
-    match signal(SignalKind::terminate()) {
-        Ok(mut terminate) => {
-            terminate.recv().await;
-        }
-        Err(_) => std::future::pending().await,
-    }
-}
-
-#[cfg(not(unix))]
-async fn terminated() {
-    std::future::pending::<()>().await;
+    })
 }

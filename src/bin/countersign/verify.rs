@@ -21,7 +21,7 @@ Examples:
   countersign verify captures/1795526774721-0000.http --any-age
   countersign verify --keys keys.toml - < request.http
   countersign verify --body @body.json -H 'webhook-id: msg_1' -H 'webhook-timestamp: 1795526774' \\
-      -H 'webhook-signature: v1,…'
+      -H 'webhook-signature: v1,...'
 
 A request file is raw HTTP: request line, headers, a blank line, body; `listen --capture` writes such files. The exit \
 code is 0 when a receiver would accept it, and 1 when not.";

@@ -19,7 +19,7 @@ pub(crate) const EXAMPLES: &str = "\
 Examples:
   countersign webhooks list
   countersign webhooks create screening.completed https://example.com/hooks --keys keys.toml
-  countersign webhooks update 0b8f7c1e-… --inactive
+  countersign webhooks update 0b8f7c1e-4f7a-4d5e-9b1a-2c3d4e5f6a7b --inactive
   countersign webhooks test https://example.com/hooks
   countersign webhooks config set https://example.com/fallback
   countersign --json webhooks list --sandbox | jq -r '.webhooks[].id'";
@@ -49,19 +49,19 @@ Keyring::watch(\"keys.toml\"), or `countersign listen --keys keys.toml`.")]
     Create(CreateArgs),
 
     /// One subscription with its statistics
-    #[command(after_help = "Example:\n  countersign webhooks get 0b8f7c1e-…")]
+    #[command(after_help = "Example:\n  countersign webhooks get 0b8f7c1e-4f7a-4d5e-9b1a-2c3d4e5f6a7b")]
     Get(IdArgs),
 
     /// Change a subscription; what is not given stays as it is
-    #[command(after_help = "Example:\n  countersign webhooks update 0b8f7c1e-… --url https://example.com/new --active")]
+    #[command(after_help = "Example:\n  countersign webhooks update 0b8f7c1e-4f7a-4d5e-9b1a-2c3d4e5f6a7b --url https://example.com/new --active")]
     Update(UpdateArgs),
 
     /// Delete a subscription
-    #[command(after_help = "Example:\n  countersign webhooks delete 0b8f7c1e-…")]
+    #[command(after_help = "Example:\n  countersign webhooks delete 0b8f7c1e-4f7a-4d5e-9b1a-2c3d4e5f6a7b")]
     Delete(IdArgs),
 
     /// Have the provider make a new secret, and print it once; `countersign rotate` puts it into a key file instead
-    #[command(after_help = "Example:\n  countersign webhooks rotate-secret 0b8f7c1e-…")]
+    #[command(after_help = "Example:\n  countersign webhooks rotate-secret 0b8f7c1e-4f7a-4d5e-9b1a-2c3d4e5f6a7b")]
     RotateSecret(IdArgs),
 
     /// Have the provider send a test event to a URL, and tell what came of it
@@ -313,8 +313,8 @@ fn show_secret(secret: &Secret, facts: &[(&str, String)], out: &Out) -> Result<(
         let object: Map<_, _> = names.chain([("secret".to_owned(), Value::from(&*text))]).collect();
         out.object(&object)?;
     } else {
-        out.fields(facts)?;
-        out.fields(&[("secret", text.into_owned())])?;
+        let secret = ("secret", text.into_owned());
+        out.fields(&facts.iter().cloned().chain([secret]).collect::<Vec<_>>())?;
     }
     out.note("The provider shows this secret once. Put it where your receiver reads it, and nowhere else.");
     Ok(())

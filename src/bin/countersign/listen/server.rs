@@ -81,9 +81,10 @@ pub(super) fn serve(
         let running = server.run();
         let handle = running.handle();
         let running = actix_web::rt::spawn(running);
+        let interrupted = runtime::interruption()?;
         started(&format!("http://{address}"))?;
         tokio::select! {
-            () = runtime::interrupted() => {}
+            () = interrupted => {}
             () = listener.reporter.enough() => {}
         }
         handle.stop(true).await;

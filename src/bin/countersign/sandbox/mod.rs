@@ -5,6 +5,7 @@ mod show;
 mod subscribe;
 
 use std::path::PathBuf;
+use std::pin::pin;
 use std::time::Duration;
 
 use clap::Args;
@@ -149,6 +150,7 @@ fn builder(args: &SandboxArgs, assumptions: Assumptions) -> Result<SandboxBuilde
 
 /// Until Ctrl-C, or until nobody reads the output.
 async fn serve(args: &SandboxArgs, sandbox: &Sandbox, out: &Out) -> Result<(), Failure> {
+    let mut interrupted = pin!(runtime::interruption()?);
     let subscription = match &args.subscribe {
         Some(url) => Some(subscribe::subscribe(sandbox, url, &args.event_type, args.keys_out.as_deref()).await?),
         None => None,
@@ -157,7 +159,6 @@ async fn serve(args: &SandboxArgs, sandbox: &Sandbox, out: &Out) -> Result<(), F
     let mut lines = args.interactive.then(lines);
     let mut newest = 0;
     let mut look = tokio::time::interval(Duration::from_millis(100));
-    let mut interrupted = std::pin::pin!(runtime::interrupted());
     loop {
         tokio::select! {
             biased;
