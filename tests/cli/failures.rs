@@ -53,7 +53,9 @@ fn a_receiver_that_does_not_answer_is_given_up() {
 
 #[test]
 fn a_reader_that_has_gone_is_no_failure() {
-    for args in [&["man"][..], &["completions", "bash"], &["--help"], &["sign", BODY], &["listen", "--bind", "127.0.0.1:0"]] {
+    for args in
+        [&["man"][..], &["completions", "bash"], &["--help"], &["sign", BODY], &["listen", "--bind", "127.0.0.1:0"]]
+    {
         let (reader, writer) = std::io::pipe().expect("a pipe");
         drop(reader);
         let mut command = Command::new(env!("CARGO_BIN_EXE_countersign"));

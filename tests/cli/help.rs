@@ -14,7 +14,8 @@ fn commands() -> Vec<Vec<String>> {
         let list = text.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
         for line in list {
             // Lines that go on with a description are indented further.
-            let name = line.strip_prefix("  ").filter(|line| !line.starts_with(' ')).and_then(|line| line.split(' ').next());
+            let name =
+                line.strip_prefix("  ").filter(|line| !line.starts_with(' ')).and_then(|line| line.split(' ').next());
             if let Some(name) = name.filter(|name| *name != "help") {
                 found.push(path.iter().cloned().chain([name.to_owned()]).collect());
             }

@@ -33,7 +33,8 @@ fn a_scheme_that_nobody_told_is_found_in_what_listen_caught() {
     assert_eq!(report["matches"][0]["content"], "{timestamp}:{body}");
 
     // The scheme that was found receives the next delivery.
-    let mut listener = with_secret(["--json", "listen", "--bind", "127.0.0.1:0", "--scheme", found, "--count", "1"]).start();
+    let mut listener =
+        with_secret(["--json", "listen", "--bind", "127.0.0.1:0", "--scheme", found, "--count", "1"]).start();
     let url = listener.object()["listening"].as_str().expect("a URL").to_owned();
     with_secret(["send", "--scheme", acme, &url, BODY]).run().good();
     listener.end().good();

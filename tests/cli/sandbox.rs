@@ -61,17 +61,21 @@ fn the_whole_working_day() {
         assert_eq!(triggered["deliveries"], 1);
         let line = receiver.object();
         (line["outcome"] == "handled").then(|| {
-            assert_eq!((line["key_id"].as_str(), line["event_type"].as_str()), (Some("k1"), Some("screening.completed")));
+            assert_eq!(
+                (line["key_id"].as_str(), line["event_type"].as_str()),
+                (Some("k1"), Some("screening.completed"))
+            );
         })
     });
 
     // Trigger and wait.
-    until("retries of the first ones are over", || {
-        (trigger(&url, &["test", "--wait"]).code == Some(0)).then_some(())
-    });
+    until("retries of the first ones are over", || (trigger(&url, &["test", "--wait"]).code == Some(0)).then_some(()));
     let data = r#"{"entity_id":"ent_9"}"#;
     let done = trigger(&url, &["case.opened", "--data", data, "--count", "5", "--wait"]).good().json();
-    assert_eq!((done["events"].as_u64(), done["delivered"].as_u64(), done["failed"].as_u64()), (Some(5), Some(5), Some(0)));
+    assert_eq!(
+        (done["events"].as_u64(), done["delivered"].as_u64(), done["failed"].as_u64()),
+        (Some(5), Some(5), Some(0))
+    );
     assert_eq!(done["attempts"].as_array().map(Vec::len), Some(5));
     assert_eq!(done["delivery_ids"].as_array().map(Vec::len), Some(5));
 
@@ -266,14 +270,15 @@ fn faults_assumptions_and_typed_events() {
 #[test]
 fn what_the_sandbox_says_to_people_leads_to_the_next_step() {
     let hook = nobody();
-    let mut running =
-        cli(["sandbox", "--bind", "127.0.0.1:0", "--subscribe", &hook]).shows_secrets().start();
+    let mut running = cli(["sandbox", "--bind", "127.0.0.1:0", "--subscribe", &hook]).shows_secrets().start();
     let mut seen = Vec::new();
     while !seen.iter().any(|line: &String| line.contains("countersign trigger")) {
         seen.push(running.line());
     }
     let text = seen.join("\n");
-    for part in ["test key", "live key", "subscribed to all events", "export KYCGENIE_WEBHOOK_SECRET='whsec_", "--url http"] {
+    for part in
+        ["test key", "live key", "subscribed to all events", "export KYCGENIE_WEBHOOK_SECRET='whsec_", "--url http"]
+    {
         assert!(text.contains(part), "{part}: {text}");
     }
     running.interrupt().good();

@@ -43,7 +43,8 @@ fn a_secret_that_is_missing_or_of_no_use_is_told_without_it() {
         std::fs::write(&path, text).expect("a file");
         path.to_str().expect("UTF-8").to_owned()
     };
-    let sign = |option: &str, value: &str| cli(SIGN.iter().chain([&option, &value])).env("PADDED", format!("{SECRET} "));
+    let sign =
+        |option: &str, value: &str| cli(SIGN.iter().chain([&option, &value])).env("PADDED", format!("{SECRET} "));
     cli(SIGN).run().failed(3, "there is no signing secret");
     cli(SIGN).env("COUNTERSIGN_SECRET", "").run().failed(3, "there is no signing secret");
     sign("--secret-env", "UNSET_VARIABLE").run().failed(3, "UNSET_VARIABLE");

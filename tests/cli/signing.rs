@@ -89,7 +89,12 @@ fn a_body_comes_from_an_argument_a_file_or_standard_input() {
     std::fs::write(&file, BODY).expect("a file");
     let fixed = ["sign", "--id", "msg_1", "--time", "1750000000"];
     let sign = |body: &str, input: &str| {
-        with_secret(fixed.iter().copied().chain([body])).input(input).run().good().header("webhook-signature").to_owned()
+        with_secret(fixed.iter().copied().chain([body]))
+            .input(input)
+            .run()
+            .good()
+            .header("webhook-signature")
+            .to_owned()
     };
     let literal = sign(BODY, "");
     assert_eq!(sign(&format!("@{}", file.display()), ""), literal);
@@ -111,7 +116,9 @@ fn a_body_need_not_be_text() {
     let argument = with_secret(fixed.iter().copied().chain([OsStr::from_bytes(body)])).run().good();
     let input = with_secret(fixed.iter().copied().chain([OsStr::new("-")])).input(*body).run().good();
     assert_eq!(argument.header("webhook-signature"), input.header("webhook-signature"));
-    with_secret([OsStr::new("sign"), OsStr::new("--id"), OsStr::from_bytes(body), OsStr::new("x")]).run().failed(2, "UTF-8");
+    with_secret([OsStr::new("sign"), OsStr::new("--id"), OsStr::from_bytes(body), OsStr::new("x")])
+        .run()
+        .failed(2, "UTF-8");
 }
 
 #[test]
@@ -193,7 +200,8 @@ fn the_answer_decides_how_send_ends() {
     let url = receiver(&["200 OK", "503 Service Unavailable\r\nretry-after: 7"]);
     let ran = with_secret(["--json", "send", "--repeat", "2", "--id", "msg_9", &url, BODY]).run();
     assert_eq!(ran.code, Some(4), "{ran:?}");
-    let lines: Vec<serde_json::Value> = ran.stdout.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let lines: Vec<serde_json::Value> =
+        ran.stdout.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
     assert_eq!((lines[0]["status"].as_u64(), lines[1]["retry_after"].as_str()), (Some(200), Some("7")));
     assert_eq!((lines[0]["id"].as_str(), lines[1]["id"].as_str()), (Some("msg_9"), Some("msg_9")));
 }

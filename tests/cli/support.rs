@@ -21,8 +21,13 @@ pub const OTHER_SECRET: &str = "whsec_cGxhbnRlZC1zZWNvbmQtc2VjcmV0IQ==";
 pub const API_KEY: &str = "kycg_planted0planted0planted0planted0";
 
 /// What no output may hold: the secrets as they are given, and what their text decodes to.
-const PLANTED: [&str; 5] =
-    ["cGxhbnRlZC1zaWduaW5nLXNlY3JldA", "cGxhbnRlZC1zZWNvbmQtc2VjcmV0", "planted-signing", "planted-second", "kycg_planted"];
+const PLANTED: [&str; 5] = [
+    "cGxhbnRlZC1zaWduaW5nLXNlY3JldA",
+    "cGxhbnRlZC1zZWNvbmQtc2VjcmV0",
+    "planted-signing",
+    "planted-second",
+    "kycg_planted",
+];
 
 /// Longer than anything takes, on a machine that is busy.
 pub const PATIENCE: Duration = Duration::from_secs(60);

@@ -16,6 +16,7 @@ use crate::secrets::{self, Hidden};
 pub(crate) const SANDBOX_URL: &str = "http://127.0.0.1:4010";
 
 const KEY_VARIABLE: &str = "KYCGENIE_API_KEY";
+const URL_VARIABLE: &str = "KYCGENIE_BASE_URL";
 
 /// The management API.
 #[derive(Args, Clone)]
@@ -53,12 +54,22 @@ enum Version {
     V2,
 }
 
+fn url_of_environment() -> Result<Option<String>, Failure> {
+    let Some(url) = std::env::var_os(URL_VARIABLE).filter(|url| !url.is_empty()) else {
+        return Ok(None);
+    };
+    // Never the default in its place: the key would go to another server than was meant.
+    let wrong = |_| Failure::unusable(format!("{URL_VARIABLE} is not UTF-8"), "set it to the API's URL");
+    url.into_string().map(Some).map_err(wrong)
+}
+
 impl ApiArgs {
     pub(crate) fn client(&self, out: &Out) -> Result<Client, Failure> {
-        let url = self.base_url.clone().or_else(|| {
-            let own = self.sandbox.then(|| SANDBOX_URL.to_owned());
-            own.or_else(|| std::env::var("KYCGENIE_BASE_URL").ok().filter(|url| !url.is_empty()))
-        });
+        let url = match (&self.base_url, self.sandbox) {
+            (Some(url), _) => Some(url.clone()),
+            (None, true) => Some(SANDBOX_URL.to_owned()),
+            (None, false) => url_of_environment()?,
+        };
         let mut builder = Client::builder(self.key(out)?).timeout(self.timeout).version(match self.api_version {
             Version::V1 => ApiVersion::V1,
             Version::V2 => ApiVersion::V2,

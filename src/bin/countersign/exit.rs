@@ -62,10 +62,7 @@ pub(crate) enum Failure {
     Build(#[from] BuildError),
     /// A file cannot be read or written.
     #[error("{}: {reason}", path.display())]
-    File {
-        path: PathBuf,
-        reason: io::Error,
-    },
+    File { path: PathBuf, reason: io::Error },
     #[error("{0}")]
     Http(#[from] http::Error),
     /// By a signal, before it was done.
@@ -78,10 +75,7 @@ pub(crate) enum Failure {
     No(Option<String>),
     /// The operating system does not play along.
     #[error("{what}: {reason}")]
-    System {
-        what: String,
-        reason: io::Error,
-    },
+    System { what: String, reason: io::Error },
     #[error("{0}")]
     Rotate(#[from] RotateError),
     /// The sandbox's own API refused.
@@ -90,15 +84,9 @@ pub(crate) enum Failure {
     #[error("{0}")]
     Sandbox(#[from] SandboxError),
     #[error("the scheme in {}: {reason}", path.display())]
-    Scheme {
-        path: PathBuf,
-        reason: SchemeError,
-    },
+    Scheme { path: PathBuf, reason: SchemeError },
     #[error("{which}: {reason}")]
-    Secret {
-        which: String,
-        reason: SecretError,
-    },
+    Secret { which: String, reason: SecretError },
     #[error("{0}")]
     Sign(#[from] SignError),
     #[error("{0}")]
@@ -115,10 +103,7 @@ pub(crate) enum Failure {
     },
     /// The command line is understood by its grammar and still makes no sense.
     #[error("{what}")]
-    Usage {
-        what: String,
-        help: String,
-    },
+    Usage { what: String, help: String },
 }
 
 impl Failure {
@@ -141,7 +126,9 @@ impl Failure {
     /// What to do about it, where the message itself does not say.
     pub(crate) fn help(&self) -> Option<&str> {
         match self {
-            Self::Unusable { help, .. } | Self::Usage { help, .. } => Some(help).filter(|help| !help.is_empty()).map(String::as_str),
+            Self::Unusable { help, .. } | Self::Usage { help, .. } => {
+                Some(help).filter(|help| !help.is_empty()).map(String::as_str)
+            }
             Self::Sign(SignError::Missing(_)) => Some("give it with --id, --event-type or --header"),
             Self::Sign(SignError::NoActiveKey) => Some("see `not_before` and `not_after` in the key file"),
             Self::Rotate(RotateError::NotInstalled { .. }) => Some("mend this, and run the same command again"),
@@ -160,7 +147,9 @@ pub(crate) fn code(failure: &Failure) -> Exit {
         }
         // A reader that has seen enough is no failure of ours.
         Failure::BrokenPipe => Exit::Done,
-        Failure::Http(http::Error::Connect { .. } | http::Error::Timeout { .. }) | Failure::Unready(_) => Exit::Unreachable,
+        Failure::Http(http::Error::Connect { .. } | http::Error::Timeout { .. }) | Failure::Unready(_) => {
+            Exit::Unreachable
+        }
         Failure::Http(http::Error::Header(_) | http::Error::Url(_)) => Exit::Usage,
         Failure::Interrupted => Exit::Interrupted,
         Failure::No(_) => Exit::No,

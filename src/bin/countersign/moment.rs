@@ -43,7 +43,8 @@ pub(crate) fn length(text: &str) -> Result<Duration, String> {
 }
 
 fn moment_from(text: &str, now: Timestamp) -> Result<Timestamp, String> {
-    let refused = || "write a moment as 2026-11-24T10:00:00Z, seconds since 1970, `now`, or an offset like -10m".to_owned();
+    let refused =
+        || "write a moment as 2026-11-24T10:00:00Z, seconds since 1970, `now`, or an offset like -10m".to_owned();
     if text == "now" {
         return Ok(now);
     }

@@ -130,7 +130,11 @@ impl Out {
         if matches!(failure, Failure::BrokenPipe | Failure::No(None)) {
             return;
         }
-        self.note(format!("{} {}", paint(self.notes, BAD.bold(), "error:"), visible_lines(&masked(&failure.to_string()))));
+        self.note(format!(
+            "{} {}",
+            paint(self.notes, BAD.bold(), "error:"),
+            visible_lines(&masked(&failure.to_string()))
+        ));
         if let Some(help) = failure.help() {
             self.note(format!("{} {help}", paint(self.notes, STRONG, "help:")));
         }
@@ -187,7 +191,8 @@ pub(crate) fn visible_lines(text: &str) -> String {
 fn escaped(text: &str, keep: impl Fn(char) -> bool) -> String {
     // Direction marks reorder what is shown; they are no control characters by class.
     let steers = |character: char| {
-        character.is_control() || matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        character.is_control()
+            || matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
     };
     let mut shown = String::with_capacity(text.len());
     for character in text.chars() {

@@ -42,8 +42,9 @@ fn from_file(path: &Path) -> Result<Scheme, Failure> {
         let what = format!("no scheme is called `{}`", path.display());
         return Err(Failure::usage(what, format!("use one of {}, or a .toml or .json file", names.join(", "))));
     }
-    let text = String::from_utf8(Source::File(path.to_owned()).read()?)
-        .map_err(|_| Failure::unusable(format!("{} is not UTF-8", path.display()), "write the scheme as TOML or JSON"))?;
+    let text = String::from_utf8(Source::File(path.to_owned()).read()?).map_err(|_| {
+        Failure::unusable(format!("{} is not UTF-8", path.display()), "write the scheme as TOML or JSON")
+    })?;
     let is_json = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json"));
     let scheme = if is_json { Scheme::from_json(&text) } else { Scheme::from_toml(&text) };
     scheme.map_err(|reason| Failure::Scheme { path: path.to_owned(), reason })

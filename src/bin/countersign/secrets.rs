@@ -96,10 +96,11 @@ impl SecretArgs {
             Found::Keys(path) => secrets_of_keys(&path),
             Found::Environment(variable) => {
                 let value = std::env::var(&variable).map(Zeroizing::new).unwrap_or_default();
-                Ok(vec![(variable, Secret::from_bytes(value.as_bytes()).map_err(|reason| Failure::Secret {
-                    which: "the environment variable".to_owned(),
-                    reason,
-                })?)])
+                Ok(vec![(
+                    variable,
+                    Secret::from_bytes(value.as_bytes())
+                        .map_err(|reason| Failure::Secret { which: "the environment variable".to_owned(), reason })?,
+                )])
             }
             // White space around it is one of the mistakes that are searched for.
             Found::File(path) => {
@@ -165,7 +166,8 @@ pub(crate) fn api_key(
 /// The keys of a key file, as they are now.
 pub(crate) fn read_keys(path: &Path) -> Result<Keyring, Failure> {
     // Its mistakes are told without a line of the file, which holds secrets.
-    Keyring::from_toml(&read(path)?).map_err(|reason| KeyringError::File { path: path.to_owned(), reason: reason.into() }.into())
+    Keyring::from_toml(&read(path)?)
+        .map_err(|reason| KeyringError::File { path: path.to_owned(), reason: reason.into() }.into())
 }
 
 fn keyring_of(found: Found) -> Result<Keyring, Failure> {
@@ -248,7 +250,8 @@ fn read(path: &Path) -> Result<Zeroizing<String>, Failure> {
 }
 
 fn key_id(text: &str) -> KeyId {
-    let visible: String = text.chars().map(|c| if c.is_ascii_graphic() { c } else { '_' }).take(KeyId::MAX_LEN).collect();
+    let visible: String =
+        text.chars().map(|c| if c.is_ascii_graphic() { c } else { '_' }).take(KeyId::MAX_LEN).collect();
     KeyId::new(&visible).or_else(|_| KeyId::new("secret")).unwrap_or_else(|_| unreachable!("a visible constant"))
 }
 
@@ -266,8 +269,9 @@ fn secrets_of_keys(path: &Path) -> Result<Vec<(String, Secret)>, Failure> {
     }
 
     read_keys(path)?;
-    let keys: Keys = toml::from_str(&read(path)?)
-        .map_err(|_| Failure::unusable(format!("{} is not a key file", path.display()), "see `countersign rotate --help`"))?;
+    let keys: Keys = toml::from_str(&read(path)?).map_err(|_| {
+        Failure::unusable(format!("{} is not a key file", path.display()), "see `countersign rotate --help`")
+    })?;
     let named = |table: Table| secret(&Zeroizing::new(table.secret), &table.id).map(|secret| (table.id, secret));
     keys.key.into_iter().map(named).collect()
 }

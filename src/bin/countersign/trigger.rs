@@ -119,7 +119,21 @@ struct Status {
     retrying: u64,
     in_flight: u64,
     delivered: u64,
-    failed: u64,
+}
+
+impl Triggered {
+    /// How many have been delivered, where the ids of all are known.
+    fn delivered_of_ours(&self) -> Option<u64> {
+        let good = self.attempts.iter().flatten().filter(|attempt| attempt.is_good());
+        let delivered: HashSet<&str> = good.map(|attempt| attempt.delivery_id.as_str()).collect();
+        (self.delivery_ids.len() as u64 == self.deliveries).then_some(delivered.len() as u64)
+    }
+}
+
+impl Attempt {
+    fn is_good(&self) -> bool {
+        matches!(self.status, Some(200..=299)) && self.error.is_none()
+    }
 }
 
 impl Status {
@@ -155,12 +169,17 @@ async fn trigger(args: &TriggerArgs, request: &Request<'_>, control: &Control, o
         return out.either(&triggered, |out| summary(&triggered, out));
     }
     let after = settle(args, control, newest, &mut triggered, out).await?;
-    triggered.delivered = Some(after.delivered.saturating_sub(before.delivered));
-    triggered.failed = Some(after.failed.saturating_sub(before.failed));
+    // Where all ids are known, what others trigger meanwhile is not counted.
+    let delivered = match triggered.delivered_of_ours() {
+        Some(delivered) => delivered,
+        None => after.delivered.saturating_sub(before.delivered),
+    };
+    triggered.delivered = Some(delivered);
+    triggered.failed = Some(if after.unfinished() == 0 { triggered.deliveries.saturating_sub(delivered) } else { 0 });
     out.either(&triggered, |out| summary(&triggered, out))?;
-    match after.unfinished() {
-        0 if triggered.failed == Some(0) => Ok(()),
-        0 => Err(Failure::No(None)),
+    match triggered.deliveries.saturating_sub(delivered) {
+        0 => Ok(()),
+        _ if after.unfinished() == 0 => Err(Failure::No(None)),
         left => Err(Failure::Unready(format!(
             "{left} deliveries are not done after {}: they wait for a retry; see `countersign logs list --sandbox`, or \
              start the sandbox with a higher --speed",
@@ -177,8 +196,8 @@ async fn settle(
     triggered: &mut Triggered,
     out: &Out,
 ) -> Result<Status, Failure> {
-    let ours: HashSet<&str> = triggered.delivery_ids.iter().map(String::as_str).collect();
-    let mut gathered = Vec::new();
+    let ours: HashSet<String> = triggered.delivery_ids.iter().cloned().collect();
+    triggered.attempts = Some(Vec::new());
     let deadline = Instant::now().checked_add(args.timeout);
     let progress = out.progress("waiting for deliveries");
     let status = loop {
@@ -186,17 +205,17 @@ async fn settle(
         let status: Status = control.read("/sandbox/status", "").await?;
         for attempt in control.attempts(newest).await? {
             newest = newest.max(attempt.number);
-            if ours.contains(attempt.delivery_id.as_str()) {
-                gathered.push(attempt);
+            if ours.contains(&attempt.delivery_id) {
+                triggered.attempts.get_or_insert_default().push(attempt);
             }
         }
-        if status.unfinished() == 0 || deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+        let all = triggered.delivered_of_ours() == Some(triggered.deliveries);
+        if all || status.unfinished() == 0 || deadline.is_some_and(|deadline| Instant::now() >= deadline) {
             break status;
         }
         tokio::time::sleep(POLL).await;
     };
     progress.finish_and_clear();
-    triggered.attempts = Some(gathered);
     Ok(status)
 }
 
@@ -213,7 +232,7 @@ fn summary(triggered: &Triggered, out: &Out) -> Result<(), Failure> {
 }
 
 fn described(attempt: &Attempt, out: &Out) -> String {
-    let good = matches!(attempt.status, Some(200..=299)) && attempt.error.is_none();
+    let good = attempt.is_good();
     let answer = attempt.status.map_or_else(|| "no answer".to_owned(), |status| status.to_string());
     let mut line = format!("{}  {}", out.styled(if good { GOOD } else { BAD }, answer), attempt.delivery_id);
     let mut add = |text: &str| line.push_str(&format!("  {}", output::visible(text)));

@@ -68,6 +68,10 @@ mod tests {
         assert_eq!(fault("wrong_key"), Ok((Fault::WrongKey, Strike::always())));
         assert_eq!(fault("drop-answer=3"), Ok((Fault::DropAnswer, Strike::next(3))));
         assert_eq!(fault("duplicate=12.5%"), Ok((Fault::Duplicate, Strike::probability(0.125))));
+        let listed = crate::sandbox::EXAMPLES.split_once("Faults: ").expect("a list").1;
+        for name in listed.trim_end_matches('.').split(", ") {
+            assert!(fault(name).is_ok(), "{name}");
+        }
         for bad in ["", "nothing", "delay=", "delay=x", "delay=101%", "delay=-1"] {
             assert!(fault(bad).is_err(), "{bad}");
         }

@@ -56,12 +56,7 @@ pub(super) fn started(
     out.either(&started, |out| human(args, sandbox, subscription, out))
 }
 
-fn human(
-    args: &SandboxArgs,
-    sandbox: &Sandbox,
-    subscription: Option<&Subscription>,
-    out: &Out,
-) -> Result<(), Failure> {
+fn human(args: &SandboxArgs, sandbox: &Sandbox, subscription: Option<&Subscription>, out: &Out) -> Result<(), Failure> {
     let url = sandbox.url();
     out.line(format!("KYC Genie's sandbox is on {}; stop with Ctrl-C", out.styled(STRONG, url)))?;
     let state = args.state.as_ref().map_or_else(|| "in memory".to_owned(), |path| format!("in {}", path.display()));

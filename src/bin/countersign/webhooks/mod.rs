@@ -1,19 +1,19 @@
 //! `webhooks`: subscriptions and the URL for everything else.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+mod create;
 
 use clap::{Args, Subcommand};
-use countersign::kycgenie::client::{Client, NewWebhook, Webhook, WebhookChanges, WebhookId};
-use countersign::{Key, KeyFile, KeyId, Secret};
+use countersign::kycgenie::client::{Client, Webhook, WebhookChanges, WebhookId};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::api::ApiArgs;
 use crate::exit::Failure;
-use crate::moment;
 use crate::output::{BAD, GOOD, Out, STRONG};
 use crate::runtime;
+
+pub(crate) use self::create::fresh_key_id;
+use self::create::{CreateArgs, check_new, create, show_secret};
 
 pub(crate) const EXAMPLES: &str = "\
 Examples:
@@ -53,7 +53,9 @@ Keyring::watch(\"keys.toml\"), or `countersign listen --keys keys.toml`.")]
     Get(IdArgs),
 
     /// Change a subscription; what is not given stays as it is
-    #[command(after_help = "Example:\n  countersign webhooks update 0b8f7c1e-4f7a-4d5e-9b1a-2c3d4e5f6a7b --url https://example.com/new --active")]
+    #[command(
+        after_help = "Example:\n  countersign webhooks update 0b8f7c1e-4f7a-4d5e-9b1a-2c3d4e5f6a7b --url https://example.com/new --active"
+    )]
     Update(UpdateArgs),
 
     /// Delete a subscription
@@ -107,31 +109,6 @@ struct UrlArgs {
 }
 
 #[derive(Args)]
-struct CreateArgs {
-    /// Which events: a type such as screening.completed, or `all`
-    event_type: String,
-
-    /// Where to deliver them
-    url: String,
-
-    /// A note for people
-    #[arg(long, value_name = "TEXT")]
-    description: Option<String>,
-
-    /// A JSON object; the provider keeps it for future use
-    #[arg(long, value_name = "JSON", value_parser = object)]
-    filters: Option<Map<String, Value>>,
-
-    /// Put the secret into this new key file instead of printing it
-    #[arg(long, value_name = "FILE")]
-    keys: Option<PathBuf>,
-
-    /// The key's name in the file [default: the present time]
-    #[arg(long, value_name = "NAME", requires = "keys")]
-    key_id: Option<KeyId>,
-}
-
-#[derive(Args)]
 struct UpdateArgs {
     /// The subscription's id
     #[arg(value_name = "WEBHOOK_ID")]
@@ -163,8 +140,8 @@ struct UpdateArgs {
 }
 
 pub(crate) fn run(args: &WebhooksArgs, out: &Out) -> Result<(), Failure> {
-    if let Action::Create(CreateArgs { keys: Some(path), .. }) = &args.action {
-        check_new(path)?;
+    if let Action::Create(args) = &args.action {
+        args.keys.as_deref().map_or(Ok(()), check_new)?;
     }
     let client = args.api.client(out)?;
     runtime::block_on(runtime::unless_interrupted(act(&args.action, &client, out)))
@@ -233,7 +210,8 @@ async fn list(client: &Client, out: &Out) -> Result<(), Failure> {
 }
 
 fn described(webhook: &Webhook) -> Vec<(&'static str, String)> {
-    let moment = |moment: Option<countersign::Timestamp>| moment.map_or_else(|| "never".to_owned(), |at| at.to_string());
+    let moment =
+        |moment: Option<countersign::Timestamp>| moment.map_or_else(|| "never".to_owned(), |at| at.to_string());
     let stats = webhook.stats.unwrap_or_default();
     let number = |number: Option<u64>| number.map_or_else(|| "-".to_owned(), |number| number.to_string());
     let filters = webhook.filters.clone().unwrap_or_default();
@@ -259,65 +237,6 @@ fn active(is_active: Option<bool>) -> &'static str {
         Some(false) => "no",
         None => "-",
     }
-}
-
-async fn create(args: &CreateArgs, client: &Client, out: &Out) -> Result<(), Failure> {
-    let mut wanted = NewWebhook::new(&args.event_type, &args.url);
-    if let Some(description) = &args.description {
-        wanted = wanted.description(description);
-    }
-    if let Some(filters) = &args.filters {
-        wanted = wanted.filters(filters.clone());
-    }
-    let created = client.create(&wanted).await?;
-    let facts = [("id", created.id.to_string()), ("event type", created.event_type), ("url", created.webhook_url)];
-    let Some(path) = &args.keys else {
-        return show_secret(&created.secret, &facts, out);
-    };
-    let key_id = args.key_id.clone().map_or_else(fresh_key_id, Ok)?;
-    if let Err(error) = KeyFile::create(path, Key::new(key_id.clone(), created.secret)) {
-        out.warn(format!(
-            "the subscription {} exists, and its secret could not be kept: make a new one with `countersign webhooks \
-             rotate-secret {0}`",
-            created.id
-        ));
-        return Err(error.into());
-    }
-    let kept = Kept { id: &facts[0].1, event_type: &facts[1].1, webhook_url: &facts[2].1, keys: path, key_id: &key_id };
-    out.either(&kept, |out| {
-        let file = [("key", key_id.to_string()), ("key file", path.display().to_string())];
-        out.fields(&facts.iter().cloned().chain(file).collect::<Vec<_>>())
-    })
-}
-
-/// With `--keys`: where the secret is, and not the secret.
-#[derive(Serialize)]
-struct Kept<'a> {
-    id: &'a str,
-    event_type: &'a str,
-    webhook_url: &'a str,
-    keys: &'a Path,
-    #[serde(serialize_with = "shown")]
-    key_id: &'a KeyId,
-}
-
-fn shown<S: serde::Serializer>(id: &KeyId, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(id.as_str())
-}
-
-/// The one time that a secret is printed: on standard output, where it was asked for.
-fn show_secret(secret: &Secret, facts: &[(&str, String)], out: &Out) -> Result<(), Failure> {
-    let text = String::from_utf8_lossy(secret.expose_secret());
-    if out.json() {
-        let names = facts.iter().map(|(name, value)| (name.replace(' ', "_"), Value::from(value.as_str())));
-        let object: Map<_, _> = names.chain([("secret".to_owned(), Value::from(&*text))]).collect();
-        out.object(&object)?;
-    } else {
-        let secret = ("secret", text.into_owned());
-        out.fields(&facts.iter().cloned().chain([secret]).collect::<Vec<_>>())?;
-    }
-    out.note("The provider shows this secret once. Put it where your receiver reads it, and nowhere else.");
-    Ok(())
 }
 
 async fn test(url: &str, client: &Client, out: &Out) -> Result<(), Failure> {
@@ -384,24 +303,6 @@ fn changes(args: &UpdateArgs) -> WebhookChanges {
 
 pub(crate) fn id(text: &str) -> Result<WebhookId, Failure> {
     WebhookId::new(text).map_err(|reason| Failure::usage(format!("the webhook's id: {reason}"), "see `webhooks list`"))
-}
-
-/// A name that no earlier key has: the present second.
-pub(crate) fn fresh_key_id() -> Result<KeyId, Failure> {
-    let now = moment::now().to_string();
-    let second = now.split_once('.').map_or(now.as_str(), |(second, _)| second);
-    KeyId::new(&format!("{second}Z")).map_err(|reason| Failure::usage(reason.to_string(), "give one with --key-id"))
-}
-
-/// Before the provider makes a secret that is shown once: whether there will be a place for it.
-pub(crate) fn check_new(path: &Path) -> Result<(), Failure> {
-    if path.exists() {
-        let what = format!("{} exists already", path.display());
-        return Err(Failure::unusable(what, "give another file, or change its secret with `countersign rotate`"));
-    }
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let probe = parent.join(format!(".countersign-{}", std::process::id()));
-    fs::write(&probe, []).and_then(|()| fs::remove_file(&probe)).map_err(Failure::file(parent))
 }
 
 fn object(text: &str) -> Result<Map<String, Value>, String> {
