@@ -271,7 +271,8 @@ mod tests {
             .unwrap_err();
         assert_eq!(error.mistakes().len(), 4);
         let shown = format!("{error} {error:?}");
-        for part in ["`base_url`: it has a user name", "`timeout` is 0ns", "`deadline` is 1000000s", "is 0: make it 1"] {
+        for part in ["`base_url`: it has a user name", "`timeout` is 0ns", "`deadline` is 1000000s", "is 0: make it 1"]
+        {
             assert!(shown.contains(part), "{shown}");
         }
         assert!(!shown.contains("planted"), "{shown}");

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, DATE, HeaderMap, HeaderValue, RETRY_AFTER, USER_AGENT};
+use reqwest::header::{
+    ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, DATE, HeaderMap, HeaderValue, RETRY_AFTER, USER_AGENT,
+};
 use reqwest::{Method, Request, Response, Url};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -146,16 +148,16 @@ impl Client {
             headers.insert(AUTHORIZATION, key);
         }
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
-        headers.insert(
-            USER_AGENT,
-            HeaderValue::from_static(concat!("countersign/", env!("CARGO_PKG_VERSION"))),
-        );
+        headers.insert(USER_AGENT, HeaderValue::from_static(concat!("countersign/", env!("CARGO_PKG_VERSION"))));
         if let Some(key) = idempotency_key.and_then(|key| HeaderValue::from_str(key).ok()) {
             headers.insert("idempotency-key", key);
         }
         if let Some(body) = &call.body {
             headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
             *request.body_mut() = Some(body.clone().into());
+        } else if call.method == Method::POST {
+            // "SHOULD send Content-Length" where the method expects content (RFC 9110, 8.6); some gateways insist.
+            headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
         }
         request
     }
