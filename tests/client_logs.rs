@@ -1,7 +1,7 @@
 //! The log as a stream over pages, and what failed delivered again.
 
 #![cfg(feature = "client")]
-#![allow(clippy::panic, reason = "a test ends so")]
+#![allow(clippy::panic, clippy::unwrap_used, reason = "a test ends so")]
 
 mod client_server;
 

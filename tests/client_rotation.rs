@@ -1,7 +1,7 @@
 //! The whole rotation in one call, and every way in which it can stop halfway.
 
 #![cfg(feature = "client")]
-#![allow(clippy::panic, reason = "a test ends so")]
+#![allow(clippy::panic, clippy::unwrap_used, reason = "a test ends so")]
 
 mod client_server;
 

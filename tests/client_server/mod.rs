@@ -15,10 +15,10 @@ use std::time::Duration;
 use countersign::kycgenie::client::{ApiKey, ApiVersion, Client, ClientBuilder, RetryPolicy};
 
 /// Appears in no output, or a test fails.
-pub const KEY: &str = "kycg_planted0planted0planted0planted0";
+pub(crate) const KEY: &str = "kycg_planted0planted0planted0planted0";
 
 /// What the server does once it has read a request.
-pub enum Reply {
+pub(crate) enum Reply {
     /// Sends these bytes and closes the connection.
     Bytes(Vec<u8>),
     /// Closes the connection.
@@ -30,31 +30,31 @@ pub enum Reply {
 }
 
 #[derive(Clone, Debug)]
-pub struct Request {
-    pub method: String,
-    pub target: String,
-    pub headers: Vec<(String, String)>,
-    pub body: Vec<u8>,
+pub(crate) struct Request {
+    pub(crate) method: String,
+    pub(crate) target: String,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Request {
-    pub fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         let mut values = self.headers.iter().filter(|(own, _)| own.eq_ignore_ascii_case(name));
         let value = values.next().map(|(_, value)| value.as_str());
         assert!(values.next().is_none(), "{name} stands twice");
         value
     }
 
-    pub fn line(&self) -> String {
+    pub(crate) fn line(&self) -> String {
         format!("{} {}", self.method, self.target)
     }
 
-    pub fn text(&self) -> &str {
+    pub(crate) fn text(&self) -> &str {
         std::str::from_utf8(&self.body).unwrap()
     }
 }
 
-pub struct Server {
+pub(crate) struct Server {
     address: SocketAddr,
     requests: Arc<Mutex<Vec<Request>>>,
     ended: Arc<AtomicBool>,
@@ -62,7 +62,7 @@ pub struct Server {
 
 impl Server {
     /// Answers request number `n`, from 0, as `answer` says.
-    pub fn start(answer: impl Fn(&Request, usize) -> Reply + Send + Sync + 'static) -> Self {
+    pub(crate) fn start(answer: impl Fn(&Request, usize) -> Reply + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let server = Self { address: listener.local_addr().unwrap(), requests: Arc::default(), ended: Arc::default() };
         let (requests, ended, answer) = (server.requests.clone(), server.ended.clone(), Arc::new(answer));
@@ -79,34 +79,34 @@ impl Server {
     }
 
     /// Answers the first request with the first reply, and so on; a request too many is a dropped connection.
-    pub fn script(replies: impl IntoIterator<Item = Reply>) -> Self {
+    pub(crate) fn script(replies: impl IntoIterator<Item = Reply>) -> Self {
         let replies: Mutex<Vec<Option<Reply>>> = Mutex::new(replies.into_iter().map(Some).collect());
         Self::start(move |_, n| replies.lock().unwrap().get_mut(n).and_then(Option::take).unwrap_or(Reply::Drop))
     }
 
     /// Answers each request with the file `name` under `tests/data/client/`.
-    pub fn file(name: &str) -> Self {
+    pub(crate) fn file(name: &str) -> Self {
         let bytes = recorded(name);
         Self::start(move |_, _| Reply::Bytes(bytes.clone()))
     }
 
-    pub fn requests(&self) -> Vec<Request> {
+    pub(crate) fn requests(&self) -> Vec<Request> {
         self.requests.lock().unwrap().clone()
     }
 
     /// The one request that was made.
-    pub fn request(&self) -> Request {
+    pub(crate) fn request(&self) -> Request {
         let mut requests = self.requests();
         assert_eq!(requests.len(), 1, "{requests:?}");
         requests.remove(0)
     }
 
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
     /// A client that waits for next to nothing between its attempts.
-    pub fn builder(&self) -> ClientBuilder {
+    pub(crate) fn builder(&self) -> ClientBuilder {
         let (base, cap) = (Duration::from_millis(1), Duration::from_millis(5));
         Client::builder(ApiKey::new(KEY).unwrap())
             .base_url(self.url())
@@ -114,7 +114,7 @@ impl Server {
             .retry(RetryPolicy { base, cap, ..RetryPolicy::default() })
     }
 
-    pub fn client(&self, version: ApiVersion) -> Client {
+    pub(crate) fn client(&self, version: ApiVersion) -> Client {
         self.builder().version(version).build().unwrap()
     }
 }
@@ -183,7 +183,7 @@ fn read(stream: &mut TcpStream) -> Option<Request> {
 /// The answer in the file `name` under `tests/data/client/`, as it goes over the wire.
 ///
 /// Such a file has a status line, header lines, an empty line, and the body without the last line break.
-pub fn recorded(name: &str) -> Vec<u8> {
+pub(crate) fn recorded(name: &str) -> Vec<u8> {
     let text = file(name);
     let (head, body) = text.split_once("\n\n").unwrap_or((text.trim_end(), ""));
     let body = body.strip_suffix('\n').unwrap_or(body);
@@ -198,7 +198,7 @@ pub fn recorded(name: &str) -> Vec<u8> {
 }
 
 /// The body of such a file.
-pub fn body(name: &str) -> String {
+pub(crate) fn body(name: &str) -> String {
     let text = file(name);
     text.split_once("\n\n").map(|(_, body)| body.trim_end().to_owned()).unwrap_or_default()
 }
@@ -209,12 +209,12 @@ fn file(name: &str) -> String {
 }
 
 /// An answer with this status and body.
-pub fn answer(status: u16, body: &str) -> Vec<u8> {
+pub(crate) fn answer(status: u16, body: &str) -> Vec<u8> {
     answer_with(status, "", body)
 }
 
 /// The same, with header lines that end in CRLF.
-pub fn answer_with(status: u16, headers: &str, body: &str) -> Vec<u8> {
+pub(crate) fn answer_with(status: u16, headers: &str, body: &str) -> Vec<u8> {
     let length = body.len();
     format!("HTTP/1.1 {status} X\r\n{headers}content-length: {length}\r\nconnection: close\r\n\r\n{body}").into_bytes()
 }

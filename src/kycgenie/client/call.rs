@@ -84,9 +84,9 @@ impl Client {
                 Ok(answer) => {
                     let Answer { status, request_id, .. } = &answer;
                     tracing::debug!(operation = call.operation, attempt, status, request_id, "provider answered");
-                    match self.failure(&call, answer) {
-                        Ok(answer) => return Ok((answer, attempt)),
-                        Err(failed) => failed,
+                    match self.failure(&call, &answer) {
+                        None => return Ok((answer, attempt)),
+                        Some(failed) => failed,
                     }
                 }
                 Err(kind) => (kind, None),
@@ -107,17 +107,17 @@ impl Client {
         }
     }
 
-    /// The answer, unless it is a failure.
-    fn failure(&self, call: &Call, answer: Answer) -> Result<Answer, (ErrorKind, Option<String>)> {
+    /// How the answer is a failure, and the provider's name for the request; `None` when it is none.
+    fn failure(&self, call: &Call, answer: &Answer) -> Option<(ErrorKind, Option<String>)> {
+        let request_id = answer.request_id.clone();
         match answer.status {
-            200..=299 => Ok(answer),
-            300..=399 => Err((ErrorKind::Redirected { status: Some(answer.status) }, answer.request_id)),
-            _ if (call.is_outcome)(&answer) => Ok(answer),
+            200..=299 => None,
+            300..=399 => Some((ErrorKind::Redirected { status: Some(answer.status) }, request_id)),
+            _ if (call.is_outcome)(answer) => None,
             status => {
-                let key = &self.0.key;
-                let error = ApiError::read(status, &answer.body, answer.request_id, answer.retry_after, key);
+                let error = ApiError::read(status, &answer.body, request_id, answer.retry_after, &self.0.key);
                 let request_id = error.request_id.clone();
-                Err((ErrorKind::Api(error), request_id))
+                Some((ErrorKind::Api(error), request_id))
             }
         }
     }
