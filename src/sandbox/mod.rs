@@ -26,6 +26,7 @@ mod builder;
 mod deliver;
 mod error;
 mod event_types;
+mod secrets;
 mod store;
 
 use std::fmt;
