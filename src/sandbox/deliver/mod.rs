@@ -91,6 +91,9 @@ pub(super) enum RetryError {
         /// `pending`, `delivered`, `retrying` or `failed`, as in the log.
         status: &'static str,
     },
+    /// The sandbox has stopped.
+    #[error("the sandbox has stopped")]
+    Stopped,
     /// The state cannot be read or written.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -209,6 +212,9 @@ impl Engine {
     /// Sends a failed delivery again: the same id and body, signed anew. Returns the id of the log row that it gets.
     pub(super) async fn retry(&self, tenant: i64, log: Uuid) -> Result<Uuid, RetryError> {
         let core = &self.handle.core;
+        if self.is_stopped() {
+            return Err(RetryError::Stopped);
+        }
         let Assumptions { manual_retry_attempts, log_rows, .. } = core.assumptions;
         let retried = core.store.retry(tenant, log, manual_retry_attempts.max(1), log_rows, scheduler::now());
         let (row, due) = retried.map_err(|error| match error {
