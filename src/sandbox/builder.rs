@@ -11,7 +11,7 @@ use crate::kycgenie;
 use crate::sandbox::api::{Api, Failures, Served};
 use crate::sandbox::deliver::{Engine, Settings, Targets};
 use crate::sandbox::store::Store;
-use crate::sandbox::{Assumptions, Mode, Sandbox, SandboxError, secrets};
+use crate::sandbox::{Assumptions, Mode, Sandbox, SandboxError};
 use crate::scheme::{Mistakes, Scheme};
 
 /// Sets up a [`Sandbox`]. Everything has a default that suits a test.
@@ -142,13 +142,13 @@ impl SandboxBuilder {
             seed: self.seed.unwrap_or_else(|| fastrand::u64(..)),
             targets: self.targets,
         };
-        let account = "sandbox";
-        store.add_key(Sandbox::TEST_KEY, account, Mode::Test, &secrets::new()?)?;
-        store.add_key(Sandbox::LIVE_KEY, account, Mode::Live, &secrets::new()?)?;
-        for (key, mode) in &self.keys {
-            store.add_key(key, &Uuid::new_v4().to_string(), *mode, &secrets::new()?)?;
-        }
         let engine = Engine::start(Arc::clone(&store), settings)?;
+        let account = "sandbox";
+        store.add_key(Sandbox::TEST_KEY, account, Mode::Test, &engine.new_secret())?;
+        store.add_key(Sandbox::LIVE_KEY, account, Mode::Live, &engine.new_secret())?;
+        for (key, mode) in &self.keys {
+            store.add_key(key, &Uuid::new_v4().to_string(), *mode, &engine.new_secret())?;
+        }
         let failures = Arc::new(Failures::default());
         let api = Api::new(Arc::clone(&store), engine.clone(), self.assumptions, Arc::clone(&failures));
         let served = Served::start(listener, api).await?;

@@ -26,7 +26,6 @@ mod builder;
 mod deliver;
 mod error;
 mod event_types;
-mod secrets;
 mod store;
 
 use std::fmt;

@@ -11,7 +11,6 @@ use crate::sandbox::api::types::{
     WebhookListV1, WebhookListV2,
 };
 use crate::sandbox::api::validate::Validator;
-use crate::sandbox::secrets;
 use crate::sandbox::store::{Changes, NewSubscription};
 
 /// Create Webhook
@@ -39,7 +38,7 @@ pub(super) async fn create(call: Call) -> Result<HttpResponse, ApiError> {
     let filters = validator.filters(body.filters);
     validator.finish()?;
     let (event_type, webhook_url) = (event_type.unwrap_or_default(), webhook_url.unwrap_or_default());
-    let secret_key = secrets::new()?;
+    let secret_key = call.api.engine.new_secret();
     let new = NewSubscription {
         event_type: &event_type,
         webhook_url: &webhook_url,
@@ -169,7 +168,7 @@ pub(super) async fn delete(call: Call) -> Result<HttpResponse, ApiError> {
 #[post("/webhooks/{webhook_id}/rotate-secret/")]
 pub(super) async fn rotate_secret(call: Call) -> Result<HttpResponse, ApiError> {
     let id = call.id("webhook_id")?;
-    let secret_key = secrets::new()?;
+    let secret_key = call.api.engine.new_secret();
     let now = call.api.now();
     let overlap = i64::try_from(call.api.assumptions.rotation_overlap.as_micros()).unwrap_or(i64::MAX);
     let overlap_until = (overlap > 0).then(|| now.saturating_add(overlap));

@@ -113,7 +113,7 @@ fn prepare(
     let signing = &delivering.signing;
     let url = delivering.targets.admit(&claimed.url)?;
     let signed = !claimed.secrets.is_empty();
-    let strange = Signing::strange_secret(plan.chance(Fault::WrongKey)).filter(|_| plan.has(Fault::WrongKey));
+    let strange = signing.strange_secret(plan.chance(Fault::WrongKey)).filter(|_| plan.has(Fault::WrongKey));
     let secrets = match &strange {
         Some(strange) if signed => std::slice::from_ref(strange),
         _ => &claimed.secrets,

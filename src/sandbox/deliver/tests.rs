@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::sandbox::Mode;
-use crate::sandbox::store::Store;
+use crate::sandbox::store::{LogRow, Page, Store};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -62,7 +62,7 @@ fn settings() -> Settings {
 
 fn store() -> Arc<Store> {
     let store = Store::open(None).unwrap();
-    store.add_key("kycg_test", "acme", Mode::Test).unwrap();
+    store.add_key("kycg_test", "acme", Mode::Test, "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap();
     Arc::new(store)
 }
 
@@ -70,20 +70,16 @@ fn block_on<T>(work: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(work)
 }
 
-fn log(store: &Store) -> Vec<(i64, String, Option<u16>, u32, Option<String>, bool)> {
-    store
-        .transact(|tx| {
-            let mut rows = tx.prepare(
-                "SELECT number, status, http_status_code, attempt_number, error_message, next_retry_at IS NOT NULL \
-                 FROM log ORDER BY number",
-            )?;
-            let row = rows.query_map([], |row| {
-                let status = crate::sandbox::store::STATUSES[row.get::<_, usize>(1)?].to_owned();
-                Ok((row.get(0)?, status, row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?))
-            })?;
-            row.collect::<Result<Vec<_>, StoreError>>()
-        })
-        .unwrap()
+/// The log, oldest first: status, HTTP status, attempt, error, whether there is a next one.
+fn log(store: &Store) -> Vec<(&'static str, Option<u16>, u32, Option<String>, bool)> {
+    let (_, mut rows) = store.log_page(1, Page::Skip(0), 100).unwrap();
+    rows.reverse();
+    let numbers: Vec<i64> = rows.iter().map(|row| row.number).collect();
+    assert_eq!(numbers, (1..).take(rows.len()).collect::<Vec<_>>(), "without a gap");
+    let row = |row: LogRow| {
+        (row.status, row.http_status_code, row.attempt_number, row.error_message, row.next_retry_at.is_some())
+    };
+    rows.into_iter().map(row).collect()
 }
 
 #[test]
@@ -97,7 +93,10 @@ fn a_delivery_is_tried_until_it_is_taken_and_leaves_a_row_for_each_attempt() {
     assert!(block_on(engine.settled(PATIENCE)));
     let requests = [script.next(), script.next(), script.next()];
     for request in &requests {
-        assert!(request.starts_with("POST /hooks HTTP/1.1\r\n") && request.contains(&triggered.delivery_ids[0]), "{request}");
+        assert!(
+            request.starts_with("POST /hooks HTTP/1.1\r\n") && request.contains(&triggered.delivery_ids[0]),
+            "{request}"
+        );
         assert!(request.contains("\r\ncontent-type: application/json\r\n"), "{request}");
         assert!(request.contains("\r\nuser-agent: countersign-sandbox/"), "{request}");
         assert!(request.contains("\r\n\r\n{\"event\":\"case.opened\",\"data\":{"), "{request}");
@@ -105,9 +104,9 @@ fn a_delivery_is_tried_until_it_is_taken_and_leaves_a_row_for_each_attempt() {
     assert_eq!(
         log(&store),
         [
-            (1, "retrying".into(), Some(500), 1, Some("Server error".into()), true),
-            (2, "retrying".into(), Some(404), 2, Some("Client error".into()), true),
-            (3, "delivered".into(), Some(200), 3, None, false),
+            ("retrying", Some(500), 1, Some("Server error".into()), true),
+            ("retrying", Some(404), 2, Some("Client error".into()), true),
+            ("delivered", Some(200), 3, None, false),
         ]
     );
     let status = engine.status();
