@@ -93,7 +93,8 @@ pub(super) struct Form {
 /// Every form of the body that differs from the others, the captured one first.
 pub(super) fn forms(captured: &Captured) -> Vec<Form> {
     let body = captured.body();
-    let mut forms = Forms { seen: HashSet::from([body.clone()]), list: vec![Form { change: None, bytes: body.clone() }] };
+    let mut forms =
+        Forms { seen: HashSet::from([body.clone()]), list: vec![Form { change: None, bytes: body.clone() }] };
     let breaks = body.iter().any(|byte| *byte == b'\n');
     forms.add(BodyChange::NewlineAdded { crlf: false }, [body, &b"\n"[..]].concat());
     forms.add(BodyChange::NewlineAdded { crlf: true }, [body, &b"\r\n"[..]].concat());
@@ -209,7 +210,10 @@ fn styles() -> [(Style, &'static str); 17] {
         (style(Compact, true, None), "compact, with sorted members"),
         (style(Compact, true, Ascii), "compact, with sorted members, ASCII only"),
         (style(Compact, true, Html), "compact, with sorted members and <, > and & escaped, as Go's maps are written"),
-        (style(Spaced, true, Ascii), "with spaces, sorted members and ASCII only, as Python's sort_keys=True writes it"),
+        (
+            style(Spaced, true, Ascii),
+            "with spaces, sorted members and ASCII only, as Python's sort_keys=True writes it",
+        ),
         (style(Spaced, true, None), "with spaces and sorted members"),
         (style(Pretty("  "), true, None), "indented by two spaces, with sorted members"),
     ]
@@ -274,11 +278,9 @@ impl BodyChange {
     #[must_use]
     pub fn is_by_design(&self) -> bool {
         match self {
-            Self::Absent
-            | Self::Base64
-            | Self::FormField { .. }
-            | Self::JsonMember { .. }
-            | Self::Sha256 { .. } => true,
+            Self::Absent | Self::Base64 | Self::FormField { .. } | Self::JsonMember { .. } | Self::Sha256 { .. } => {
+                true
+            }
             Self::BomAdded
             | Self::BomRemoved
             | Self::CutAtContentLength
@@ -297,7 +299,9 @@ impl BodyChange {
     #[must_use]
     pub fn advice(&self) -> &'static str {
         match self {
-            Self::Absent => "the signature says nothing about the body: do not rely on it; ask the provider for a better one",
+            Self::Absent => {
+                "the signature says nothing about the body: do not rely on it; ask the provider for a better one"
+            }
             Self::Base64 | Self::FormField { .. } | Self::JsonMember { .. } | Self::Sha256 { .. } => {
                 "a Scheme signs the body as it is: this sender needs code of its own"
             }

@@ -207,7 +207,9 @@ impl fmt::Display for CaptureNote {
                 "Content-Length says {declared} bytes and the body in the file has {found}: the file was altered or cut off \
                  after the capture"
             ),
-            Self::NotChunked => f.write_str("the head says that the body is chunked, and it is not; it is taken as it is"),
+            Self::NotChunked => {
+                f.write_str("the head says that the body is chunked, and it is not; it is taken as it is")
+            }
             Self::TrailingNewlineCut => {
                 f.write_str("a line break behind the body, as editors add one, was cut off: Content-Length excludes it")
             }

@@ -1,8 +1,8 @@
 //! Why a request does not verify: more than a sender may ever be told.
 
 use super::body;
-use super::captured::Captured;
 use super::body::Difference;
+use super::captured::Captured;
 use super::diagnosis::{
     Accepted, Covers, Diagnosis, KeyState, PassedOver, Problem, Role, Signatures, SpellingFault, TimeFault,
 };
@@ -265,7 +265,10 @@ impl<'a> Reader<'a> {
 /// What an item begins with, where that is short and looks like a version: `v0=`, `v1a,`, `sha1=`.
 fn begins(item: &[u8]) -> Option<String> {
     let end = item.iter().take(9).position(|byte| matches!(byte, b'=' | b',' | b':'))?;
-    std::str::from_utf8(&item[..=end]).ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_graphic())).map(str::to_owned)
+    std::str::from_utf8(&item[..=end])
+        .ok()
+        .filter(|text| text.bytes().all(|byte| byte.is_ascii_graphic()))
+        .map(str::to_owned)
 }
 
 fn fault(text: &[u8], encoding: MacEncoding) -> Option<SpellingFault> {
@@ -340,7 +343,8 @@ impl Search<'_> {
         let signature = self.scheme.signature();
         let separator = signature.separator.unwrap_or('\0');
         let items = text.split(separator).map(|item| {
-            let rest = item.strip_prefix(&*signature.prefix).map(str::trim).and_then(|rest| Spelling::read(rest.as_bytes()));
+            let rest =
+                item.strip_prefix(&*signature.prefix).map(str::trim).and_then(|rest| Spelling::read(rest.as_bytes()));
             match rest {
                 Some((_, other)) if other == *tag => format!("{}{value}", signature.prefix),
                 _ => item.to_owned(),

@@ -64,9 +64,16 @@ const BORING: [&str; 42] = [
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Origin {
     /// An item of a header, behind `prefix`.
-    Element { header: usize, name: String, separator: char, prefix: String },
+    Element {
+        header: usize,
+        name: String,
+        separator: char,
+        prefix: String,
+    },
     /// A field line of this lower-case name.
-    Header { name: String },
+    Header {
+        name: String,
+    },
     Request(RequestPart),
 }
 
@@ -151,7 +158,8 @@ pub(super) fn collect(captured: &Captured, signature_headers: &[usize], now: Tim
 
 /// Whether `name` is that of a header with a delivery's id; smaller is likelier.
 pub(super) fn sounds_like_an_id(name: &str) -> Option<u8> {
-    let likely = ["webhook-id", "webhookid", "delivery", "message-id", "msg-id", "event-id", "svix-id", "notification-id"];
+    let likely =
+        ["webhook-id", "webhookid", "delivery", "message-id", "msg-id", "event-id", "svix-id", "notification-id"];
     if likely.iter().any(|word| name.contains(word)) {
         return Some(0);
     }
@@ -200,7 +208,8 @@ fn elements(header: usize, name: &str, value: &[u8], now: Timestamp, fields: &mu
     if text.len() > super::tags::MAX_VALUE {
         return;
     }
-    for separator in [',', ';', ' ', '&', '|', '.', ':', '/'].into_iter().filter(|separator| text.contains(*separator)) {
+    for separator in [',', ';', ' ', '&', '|', '.', ':', '/'].into_iter().filter(|separator| text.contains(*separator))
+    {
         for item in text.split(separator).take(32) {
             let split = item.find(['=', ':', '@']).map(|at| item.split_at(at + 1));
             let split = split.or_else(|| Some(item.split_at(item.find(|char: char| char.is_ascii_digit())?)));

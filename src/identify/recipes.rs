@@ -34,7 +34,7 @@ pub(super) struct Contents {
 /// What stands between two values, the usual first.
 const BETWEEN: [&str; 16] = [".", ":", "", "|", ",", "\n", "-", "_", " ", "/", ";", "&", "\r\n", "=", "+", "#"];
 /// Those that are tried between several values.
-const USUAL: usize = 7;
+const USUAL: usize = 8;
 
 /// The most times that are combined with others.
 const MAX_TIMES: usize = 6;
@@ -132,7 +132,8 @@ impl<'a> Cook<'a> {
         let mut beginnings = Vec::new();
         let (times, likely) = (self.times(), self.likely_fields());
         let every: Vec<usize> = (0..self.fields.len()).collect();
-        let own: Vec<usize> = every.iter().copied().filter(|at| self.fields[*at].role < Role::Boring).take(12).collect();
+        let own: Vec<usize> =
+            every.iter().copied().filter(|at| self.fields[*at].role < Role::Boring).take(12).collect();
         let mut endings = Endings::new(self.fields);
         for between in &BETWEEN[..USUAL] {
             likely.iter().for_each(|field| endings.add(&[(between, *field)]));

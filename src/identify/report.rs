@@ -64,7 +64,9 @@ pub(super) fn next_steps(matches: &[Found], ruled_out: &RuledOut, notes: &[Captu
     let mut step = |text: &str| steps.push(text.to_owned());
     if let Some(best) = matches.first() {
         match (&best.scheme, best.mistakes.is_empty()) {
-            (Some(_), true) => step("use the scheme, and check it against a second delivery, best of another event type"),
+            (Some(_), true) => {
+                step("use the scheme, and check it against a second delivery, best of another event type")
+            }
             (Some(_), false) => step("mend the mistake, capture another delivery, and run the search again"),
             (None, _) if best.algorithm == Algorithm::Sha256 => {
                 step("that value is a plain digest and no signature: look for a signature in the provider's settings");
@@ -143,9 +145,12 @@ impl fmt::Display for RuledOut {
         for header in &self.headers {
             writeln!(f, "- {}: {}", header.name, header.holds)?;
         }
-        let readings: Vec<String> = self.readings.iter().filter(|reading| reading.mistake.is_none()).map(|reading| {
-            format!("secret {} as {reading}", reading.secret + 1)
-        }).collect();
+        let readings: Vec<String> = self
+            .readings
+            .iter()
+            .filter(|reading| reading.mistake.is_none())
+            .map(|reading| format!("secret {} as {reading}", reading.secret + 1))
+            .collect();
         writeln!(f, "Secrets: {}", if readings.is_empty() { "none".to_owned() } else { readings.join("; ") })?;
         writeln!(f, "Signed with the body: {}", self.values.join(" "))?;
         writeln!(f, "Changes of the body: {}", self.bodies.len())?;
@@ -168,7 +173,11 @@ impl fmt::Display for Holds {
             Self::Empty => f.write_str("empty"),
             Self::NoTag => f.write_str("nothing as long as a signature"),
             Self::OtherLength { bytes } => {
-                write!(f, "{bytes} bytes: {}; this crate verifies HMAC-SHA256 only", self.algorithm().unwrap_or("unknown"))
+                write!(
+                    f,
+                    "{bytes} bytes: {}; this crate verifies HMAC-SHA256 only",
+                    self.algorithm().unwrap_or("unknown")
+                )
             }
             Self::TooLong => f.write_str("longer than 4096 bytes, which is not read"),
         }

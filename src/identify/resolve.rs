@@ -133,13 +133,16 @@ impl Resolver<'_> {
 
     /// The scheme that verifies the request, or why there is none.
     fn scheme(&self, matched: &Matched<'_>) -> Result<(Scheme, Vec<Guess>), String> {
+        let Some((header, value)) = self.captured.headers().nth(matched.place.header) else {
+            return Err(String::new());
+        };
         for preset in Scheme::presets() {
-            if self.verifies(&preset, matched).is_ok() {
+            let ours = preset.signature().header.as_str().eq_ignore_ascii_case(header);
+            if ours && self.verifies(&preset, matched).is_ok() {
                 let named = self.hints.name().filter(|_| preset == Scheme::standard_webhooks());
                 return Ok((named.map_or(preset.clone(), |name| preset.renamed(name.clone())), Vec::new()));
             }
         }
-        let Some((_, value)) = self.captured.headers().nth(matched.place.header) else { return Err(String::new()) };
         let Some(encoding) = matched.place.spelling.encoding() else { return Err(String::new()) };
         let layouts = tags::layouts(value, matched.place.start, matched.place.end, encoding);
         let mut first_reason = None;

@@ -108,8 +108,7 @@ impl Search {
             fields: found_fields,
             tags,
         };
-        let resolver =
-            Resolver { captured: &self.captured, fields: &space.fields, hints: &self.hints, now: self.now };
+        let resolver = Resolver { captured: &self.captured, fields: &space.fields, hints: &self.hints, now: self.now };
         let mut progress = Progress { budget: self.budget, ..Progress::default() };
         let mut matches = space.search(&resolver, &mut progress);
         matches.sort_by_key(|found| (found.scheme.is_none(), found.mistakes.len(), found.preset.is_none()));

@@ -159,7 +159,9 @@ impl SecretMistake {
     #[must_use]
     pub fn advice(self) -> &'static str {
         match self {
-            Self::Assignment => "the secret as given is a whole line of a settings file: use what stands behind the `=`",
+            Self::Assignment => {
+                "the secret as given is a whole line of a settings file: use what stands behind the `=`"
+            }
             Self::LineBreakLost => {
                 "the sender's key ends in a line break, so it was set up from a file: have it set anew without one, or use \
                  Secret::from_bytes with the line break"

@@ -214,15 +214,29 @@ pub(super) fn whole_tags(value: &[u8]) -> Vec<(usize, usize, Spelling, Tag)> {
         }
         for len in [64, 44, 43] {
             let Some(start) = end.checked_sub(len) else { continue };
-            // Within a longer run of base64 nothing ends.
+            // Within a longer run of base64 nothing ends, and the end of a longer signature is none itself.
             let goes_on = len < 64 && value.get(end).is_some_and(|byte| b"+/-_=".contains(byte));
-            if !goes_on && let Some((spelling, tag)) = Spelling::read(&value[start..end]) {
+            if !goes_on
+                && !is_end_of_longer(&value[..end], len)
+                && let Some((spelling, tag)) = Spelling::read(&value[start..end])
+            {
                 found.push((start, end, spelling, tag));
                 break;
             }
         }
     }
     found
+}
+
+/// Whether `before` ends in a text without a break that is as long as a signature of SHA-384 at least. A version without
+/// punctuation, such as `v1`, may stand before a tag and is shorter.
+fn is_end_of_longer(before: &[u8], len: usize) -> bool {
+    let text = before.strip_suffix(b"=").unwrap_or(before);
+    let (is_of_it, longer): (fn(&u8) -> bool, usize) = match len {
+        64 => (u8::is_ascii_hexdigit, 96),
+        _ => (|byte| byte.is_ascii_alphanumeric() || b"+/-_".contains(byte), 64),
+    };
+    text.iter().rev().take(longer).take_while(|byte| is_of_it(byte)).count() == longer
 }
 
 /// The length in bytes of something that looks like a signature and is not 32 bytes long.
@@ -322,12 +336,17 @@ mod tests {
     fn a_tag_is_found_behind_any_prefix_and_before_any_separator() {
         for encoding in [MacEncoding::Base64, MacEncoding::Base64Url, MacEncoding::Hex, MacEncoding::HexUpper] {
             let text = encoding.encode(&tag());
-            for (before, behind) in [("", ""), ("sha256=", ""), ("v1", ""), ("abc", ""), ("t=1,v1=", ",v0=x"), ("\"", "\"")] {
+            for (before, behind) in
+                [("", ""), ("sha256=", ""), ("v1", ""), ("abc", ""), ("t=1,v1=", ",v0=x"), ("\"", "\"")]
+            {
                 let value = format!("{before}{text}{behind}");
                 let found = whole_tags(value.as_bytes());
                 let this: Vec<_> = found.iter().filter(|found| found.0 == before.len()).collect();
-                assert!(matches!(this[..], [(_, end, spelling, found)]
-                    if *end == before.len() + text.len() && *found == tag() && spelling.encoding() == Some(encoding)), "{value}");
+                assert!(
+                    matches!(this[..], [(_, end, spelling, found)]
+                    if *end == before.len() + text.len() && *found == tag() && spelling.encoding() == Some(encoding)),
+                    "{value}"
+                );
             }
         }
     }
@@ -339,11 +358,9 @@ mod tests {
         let padded = MacEncoding::Base64Url.encode(&tag()) + "=";
         let unpadded = MacEncoding::Base64.encode(&tag()).replace('=', "");
         assert!(padded.contains(['-', '_']) && unpadded.contains(['+', '/']));
-        for (text, spelling) in [
-            (mixed, Spelling::HexMixed),
-            (padded, Spelling::Base64UrlPadded),
-            (unpadded, Spelling::Base64Unpadded),
-        ] {
+        for (text, spelling) in
+            [(mixed, Spelling::HexMixed), (padded, Spelling::Base64UrlPadded), (unpadded, Spelling::Base64Unpadded)]
+        {
             assert_eq!(Spelling::read(text.as_bytes()), Some((spelling, tag())), "{text}");
         }
     }

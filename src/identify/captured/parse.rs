@@ -206,9 +206,9 @@ impl Head {
     fn line(&mut self) -> Option<RequestLine> {
         let path = self.path.take();
         let method = self.method.take();
-        self.first.take().or_else(|| {
-            Some(RequestLine { method: method.unwrap_or_else(|| "POST".to_owned()), target: path? })
-        })
+        self.first
+            .take()
+            .or_else(|| Some(RequestLine { method: method.unwrap_or_else(|| "POST".to_owned()), target: path? }))
     }
 }
 
@@ -289,7 +289,10 @@ mod tests {
         assert_eq!(body(&format!("{head}2\n{{}}\n0\n\n")), "{}");
         for plain in ["{}", "", "zz\r\n", "5\r\n{}", "ffffffff\r\n{}"] {
             let captured = Captured::parse(format!("{head}{plain}").as_bytes()).unwrap();
-            assert_eq!((captured.body(), captured.notes()), (&Bytes::from(plain.to_owned()), &[CaptureNote::NotChunked][..]));
+            assert_eq!(
+                (captured.body(), captured.notes()),
+                (&Bytes::from(plain.to_owned()), &[CaptureNote::NotChunked][..])
+            );
         }
         let captured = Captured::parse(format!("{head}2\r\n{{}}\r\n0\r\n\r\n").as_bytes()).unwrap();
         assert_eq!(Captured::parse(&captured.to_bytes()).unwrap().body(), "{}");
