@@ -1,6 +1,7 @@
 //! The command line, as the real program that a user runs.
 
 #![cfg(feature = "cli")]
+#![allow(clippy::panic, reason = "a test ends so")]
 
 #[path = "cli/support.rs"]
 mod support;
@@ -13,6 +14,8 @@ mod help;
 mod identifying;
 #[path = "cli/listening.rs"]
 mod listening;
+#[path = "cli/readme.rs"]
+mod readme;
 #[path = "cli/sandbox.rs"]
 mod sandbox;
 #[path = "cli/secrets.rs"]

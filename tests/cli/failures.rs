@@ -73,6 +73,10 @@ fn arguments_that_are_not_text_are_refused_or_taken_as_bytes() {
     use std::os::unix::ffi::OsStrExt as _;
 
     let odd = OsStr::from_bytes(b"\xff");
+    let list = || cli(["webhooks", "list"]).env("KYCGENIE_API_KEY", API_KEY);
+    list().env("KYCGENIE_BASE_URL", odd).run().failed(3, "KYCGENIE_BASE_URL is not UTF-8");
+    cli(["webhooks", "list"]).env("KYCGENIE_API_KEY", odd).run().failed(3, "KYCGENIE_API_KEY is not UTF-8");
+    cli(["sign", BODY]).env("COUNTERSIGN_SECRET", odd).run().failed(3, "not UTF-8");
     for args in [
         &["sign", "--scheme"].map(OsStr::new)[..],
         &["verify"].map(OsStr::new),

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use countersign::{Delivery, Disposition, Timestamp};
+use countersign::{Delivery, DeliveryId, Disposition, Timestamp};
 use serde::Serialize;
 use tokio::sync::Notify;
 
@@ -122,7 +122,7 @@ impl<'a> Line<'a> {
             status: report.status,
             reason: report.disposition.and_then(Disposition::reason),
             event_type: delivery.and_then(event_type),
-            id: delivery.and_then(Delivery::id).map(|id| id.as_str()),
+            id: delivery.and_then(Delivery::id).map(DeliveryId::as_str),
             key_id: delivery.map(|delivery| delivery.key_id().as_str()),
             signed_at: delivery.and_then(Delivery::timestamp).map(|time| time.to_string()),
             path: report.path,

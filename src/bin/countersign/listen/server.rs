@@ -76,7 +76,7 @@ pub(super) fn serve(
             }
         });
         let server = actix::harden(server).workers(1).max_connections(256).shutdown_timeout(SHUTDOWN).disable_signals();
-        let server = server.bind(bind).map_err(|reason| in_use(bind, reason))?;
+        let server = server.bind(bind).map_err(|reason| in_use(bind, &reason))?;
         let address = server.addrs().first().copied().unwrap_or(bind);
         let running = server.run();
         let handle = running.handle();
@@ -95,7 +95,7 @@ pub(super) fn serve(
     })
 }
 
-fn in_use(bind: SocketAddr, reason: io::Error) -> Failure {
+fn in_use(bind: SocketAddr, reason: &io::Error) -> Failure {
     Failure::unusable(format!("cannot listen on {bind}: {reason}"), "use --bind with another port, or port 0 for any")
 }
 
