@@ -283,3 +283,40 @@ fn what_the_sandbox_says_to_people_leads_to_the_next_step() {
     }
     running.interrupt().good();
 }
+
+#[test]
+fn a_rotation_under_load_loses_nothing_and_refuses_nothing() {
+    let dir = folder("load");
+    let (keys, assumptions) = (dir.join("keys.toml"), dir.join("assumptions.toml"));
+    let keys_arg = keys.to_str().expect("UTF-8");
+    std::fs::write(&assumptions, "max_attempts = 100\n").expect("a file");
+    // The receiver is there before it is subscribed, with a key that is then replaced by the subscription's.
+    std::fs::write(&keys, "[[key]]\nid = 'none'\nsecret = 'whsec_bm9uZQ=='\n").expect("a file");
+    let (mut receiver, hook) = listen(&keys);
+    let args = ["--subscribe", &hook, "--keys-out", keys_arg, "--assumptions", assumptions.to_str().expect("UTF-8")];
+    let (sandbox, url, started) = sandbox(&args);
+    let id = started["subscription"]["id"].as_str().expect("an id");
+    until("the receiver has the key", || (trigger(&url, &["test", "--wait"]).code == Some(0)).then_some(()));
+
+    // The speed of 1,000 multiplies the rate: 50 a second, for 6 seconds.
+    let count = 300;
+    let load = ["--count", "300", "--rate", "0.05", "--wait", "--timeout", "1m"];
+    let load = cli(["--json", "trigger", "case.opened", "--url", &url].iter().chain(&load)).start();
+    until("the load has begun", || (receiver.object()["event_type"] == "case.opened").then_some(()));
+    api(&url, &["rotate", id, "--keys", keys_arg, "--key-id", "new"]).run().good();
+    let done: Value = serde_json::from_str(&load.end().good().stdout).expect("JSON");
+    assert_eq!((done["delivered"].as_u64(), done["failed"].as_u64()), (Some(count), Some(0)));
+
+    let heard = receiver.interrupt().good();
+    let lines: Vec<Value> = heard.stdout.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let handled: Vec<&Value> =
+        lines.iter().filter(|line| line["outcome"] == "handled" && line["event_type"] == "case.opened").collect();
+    let ids: std::collections::HashSet<_> = handled.iter().map(|line| line["id"].as_str()).collect();
+    assert_eq!((handled.len() as u64, ids.len() as u64), (count, count), "each is handled once");
+    assert!(handled.iter().any(|line| line["key_id"] == "new"));
+    assert!(handled.iter().any(|line| line["key_id"] != "new"));
+    // Before the first key was there, everything was refused; from then on nothing is.
+    let since = lines.iter().position(|line| line["verified"] == true).expect("a genuine one");
+    assert!(lines[since..].iter().all(|line| line["status"] != 401));
+    sandbox.interrupt().good();
+}
