@@ -76,6 +76,10 @@ pub(crate) struct SandboxArgs {
     #[arg(long)]
     danger_send_anywhere: bool,
 
+    /// Let --bind take an address that others can reach: whoever does makes the sandbox send what it may send
+    #[arg(long)]
+    danger_bind_any: bool,
+
     /// Take what is not published about the provider from this TOML file
     #[arg(long, value_name = "FILE", help_heading = "Assumptions")]
     assumptions: Option<PathBuf>,
@@ -141,6 +145,9 @@ fn builder(args: &SandboxArgs, assumptions: Assumptions) -> Result<SandboxBuilde
     }
     if let Some(overlap) = args.rotation_overlap {
         builder = builder.rotation_overlap(overlap);
+    }
+    if args.danger_bind_any {
+        builder = builder.danger_bind_any();
     }
     if args.danger_send_anywhere {
         builder = builder.danger_send_anywhere();
