@@ -6,9 +6,11 @@
 mod bad_input;
 mod common;
 mod golden;
+mod idempotency;
 mod openapi;
 #[allow(dead_code, reason = "the tests of the edge use the rest")]
 #[path = "../common/raw.rs"]
 mod raw;
 mod receiver;
 mod seed;
+mod state;
