@@ -84,7 +84,11 @@ impl Scheduler {
                     return;
                 }
             }
-            pause = self.pause(stepped.is_ok());
+            pause = match stepped {
+                Ok(true) => Duration::ZERO,
+                Ok(false) => self.pause(),
+                Err(_) => STORE_PAUSE,
+            };
         }
     }
 
@@ -98,6 +102,8 @@ impl Scheduler {
             }
             Command::Ended(ended) => {
                 let done = self.conclude(*ended);
+                // Its place is free before its end is recorded: the next is claimed in the same transaction.
+                self.queue.finished(done.place.seq, done.next_at);
                 self.ended.push(done);
             }
             Command::Stretch(factor) => {
@@ -111,13 +117,13 @@ impl Scheduler {
         }
     }
 
-    /// Records what has ended, and sends what is due.
-    fn step(&mut self) -> Result<(), StoreError> {
+    /// Records what has ended, and sends what is due. Whether more may be sent at once.
+    fn step(&mut self) -> Result<bool, StoreError> {
         let now = now();
         self.queue.advance(now);
         let taken = if self.stopping.is_some() { Vec::new() } else { self.take_due(now) };
         if taken.is_empty() && self.ended.is_empty() {
-            return Ok(());
+            return Ok(false);
         }
         let claims: Vec<i64> = taken.iter().map(|item| item.seq).collect();
         let assumptions = &self.core.assumptions;
@@ -133,22 +139,20 @@ impl Scheduler {
         };
         let mut finished = (0, 0);
         for done in std::mem::take(&mut self.ended) {
-            self.queue.finished(done.place.seq, done.next_at);
             if done.next_at.is_none() {
                 *(if done.delivered { &mut finished.0 } else { &mut finished.1 }) += 1;
             }
         }
-        let mut gone: Vec<i64> = claims;
-        gone.retain(|seq| !step.claimed.iter().any(|claimed| claimed.place.seq == *seq));
-        for seq in gone {
-            self.queue.finished(seq, None);
+        for seq in &step.given_up {
+            self.queue.finished(*seq, None);
             finished.1 += 1;
         }
+        let more = !step.given_up.is_empty();
         for claimed in step.claimed {
             self.send(claimed, now);
         }
         self.tell_finished(finished.0, finished.1);
-        Ok(())
+        Ok(more)
     }
 
     /// Everything that may be sent now, but for what a fault holds back.
@@ -227,10 +231,9 @@ impl Scheduler {
     }
 
     /// How long to sleep unless a command comes.
-    fn pause(&self, store_works: bool) -> Duration {
+    fn pause(&self) -> Duration {
         let stop = self.stopping.as_ref().map(|(deadline, _)| deadline.saturating_duration_since(Instant::now()));
         let due = match self.queue.next_due() {
-            _ if !store_works => STORE_PAUSE,
             // A millisecond is the clock's own step.
             Some(due) => Duration::from_micros(u64::try_from(due - now()).unwrap_or(0)).max(Duration::from_millis(1)),
             None => LONGEST_SLEEP,

@@ -73,7 +73,7 @@ pub(in crate::sandbox) struct Done {
 #[derive(Debug, Default)]
 pub(in crate::sandbox) struct Step {
     pub(in crate::sandbox) claimed: Vec<Claimed>,
-    /// Due ones whose subscription is gone or switched off: failed, without an attempt.
+    /// Due ones that are not sent: failed without an attempt, since their subscription is gone or switched off.
     pub(in crate::sandbox) given_up: Vec<i64>,
 }
 
@@ -100,7 +100,8 @@ impl Store {
                         tally.count(&place, false);
                         step.given_up.push(*seq);
                     }
-                    None => {}
+                    // Somebody else has emptied the table.
+                    None => step.given_up.push(*seq),
                 }
             }
             tally.write(tx)?;
