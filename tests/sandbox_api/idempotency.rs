@@ -26,7 +26,7 @@ fn the_same_key_gets_the_same_answer_and_nothing_is_done_twice() {
     let again = keyed.send(&sandbox);
     assert_eq!(first.status, 201);
     // The secret too: the client may have lost the first answer.
-    assert_eq!(said(again), said(first.clone()));
+    assert_eq!(said(again), said(first));
     assert_eq!(count(&sandbox), 1);
 
     let id = subscribe(&sandbox, "test", RECEIVER);

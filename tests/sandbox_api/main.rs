@@ -7,6 +7,7 @@ mod bad_input;
 mod common;
 mod golden;
 mod idempotency;
+mod logs;
 mod openapi;
 #[allow(dead_code, reason = "the tests of the edge use the rest")]
 #[path = "../common/raw.rs"]

@@ -1,8 +1,9 @@
 //! The state: what survives a restart, which files are refused, how it is set up, and how large it may be.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use countersign::sandbox::{Assumptions, Mode, Sandbox, SandboxBuilder, SandboxError, StateProblem};
+use countersign::sandbox::{Assumptions, Mode, Sandbox, SandboxBuilder, SandboxError, StateProblem, Trigger};
 use serde_json::{Value, json};
 
 use crate::common::{FOREIGN_KEY, RECEIVER, get, post, request, start, start_with, subscribe, wait};
@@ -257,4 +258,18 @@ fn a_dropped_sandbox_lets_go_of_its_port() {
         assert!(Instant::now() < deadline, "it still listens");
         std::thread::yield_now();
     }
+}
+
+#[test]
+fn a_sandbox_can_be_used_from_any_task() {
+    fn movable<T: Send>(task: T) -> T {
+        task
+    }
+    wait(movable(async {
+        let sandbox = Arc::new(Sandbox::start().await.unwrap());
+        let triggered = sandbox.trigger(&Trigger::new("test")).await.unwrap();
+        assert_eq!((triggered.events, triggered.deliveries), (1, 0));
+        assert!(sandbox.trigger_for("nobody", &Trigger::new("test")).await.is_err());
+        sandbox.settled(Duration::from_secs(30)).await.unwrap();
+    }));
 }
