@@ -15,7 +15,12 @@ pub(crate) async fn run(size: Size) {
     Sandbox::builder().state_file(&state.0).start().await.unwrap().stop().await;
     let started = Instant::now();
     fill(&state.0, size);
-    println!("\n{} subscriptions and {} log rows in a file: made in {:.1?}", size.subscriptions, size.rows, started.elapsed());
+    println!(
+        "\n{} subscriptions and {} log rows in a file: made in {:.1?}",
+        size.subscriptions,
+        size.rows,
+        started.elapsed()
+    );
     let before = resident();
     let started = Instant::now();
     let sandbox = Sandbox::builder().state_file(&state.0).start().await.unwrap();

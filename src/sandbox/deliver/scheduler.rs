@@ -21,8 +21,8 @@ pub(super) enum Command {
     /// Deliveries that are in the store now, and are due.
     Added(Vec<Due>),
     Ended(Box<Ended>),
-    /// The speed has changed; waits are to be multiplied by this.
-    Stretch(f64),
+    /// Waits are shorter than in life by this from now on, those that run included.
+    Speed(f64),
     /// Starts nothing more, and ends with what is in flight, or after this long.
     Stop(Duration, Option<oneshot::Sender<()>>),
 }
@@ -43,6 +43,7 @@ pub(super) struct Scheduler {
     /// For the attempts to tell their ends.
     pub(super) told: Sender<Command>,
     pub(super) runtime: Handle,
+    pub(super) speed: f64,
     /// Attempts that are not recorded yet.
     pub(super) ended: Vec<Done>,
     pub(super) stopping: Option<(Instant, Option<oneshot::Sender<()>>)>,
@@ -106,8 +107,9 @@ impl Scheduler {
                 self.queue.finished(done.place.seq, done.next_at);
                 self.ended.push(done);
             }
-            Command::Stretch(factor) => {
+            Command::Speed(speed) => {
                 let now = now();
+                let factor = std::mem::replace(&mut self.speed, speed) / speed;
                 self.queue.stretch(now, factor);
                 if let Err(error) = self.core.store.stretch_waits(now, factor) {
                     tracing::error!(%error, "the sandbox's state cannot be written: after a restart the waits are the old ones");
@@ -160,7 +162,7 @@ impl Scheduler {
         let mut taken = Vec::new();
         while let Some(item) = self.queue.take() {
             let plan = if item.held { Plan::default() } else { self.core.plan(item.seq, !item.tried) };
-            let later = |wait: Duration| now.saturating_add(self.core.shortened(wait));
+            let later = |wait: Duration| now.saturating_add(self.shortened(wait));
             if plan.has(Fault::Delay) {
                 self.queue.hold_until(item, later(plan.times.delay));
             } else if plan.has(Fault::Reorder) {
@@ -199,7 +201,7 @@ impl Scheduler {
         let next =
             schedule::next(attempt, max_attempts, outcome.status, outcome.retry_after, &core.assumptions, chance.f64());
         let next_at = match next {
-            Next::Again(wait) => Some(now().saturating_add(core.shortened(wait))),
+            Next::Again(wait) => Some(now().saturating_add(self.shortened(wait))),
             Next::Delivered | Next::GivenUp => None,
         };
         Done {
@@ -210,6 +212,11 @@ impl Scheduler {
             error: outcome.error,
             next_at,
         }
+    }
+
+    /// A wait at the present speed, in microseconds.
+    fn shortened(&self, wait: Duration) -> i64 {
+        (wait.as_secs_f64() * 1e6 / self.speed) as i64
     }
 
     fn tell_finished(&self, delivered: u64, failed: u64) {
