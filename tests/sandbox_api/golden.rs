@@ -57,6 +57,7 @@ fn check(sandbox: &Sandbox, request: &Request, status: u16, version: &str, name:
     let response = request.send(sandbox);
     assert_eq!(response.status, status, "{version}/{name}: {}", text(&response));
     assert_eq!(response.header("content-type"), Some("application/json"), "{version}/{name}");
+    assert!(response.header("x-request-id").is_some_and(is_uuid), "{version}/{name}");
     check_text(&text(&response), version, name);
     text(&response)
 }

@@ -47,6 +47,20 @@ fn the_same_key_gets_the_same_answer_and_nothing_is_done_twice() {
 }
 
 #[test]
+fn of_many_at_once_with_the_same_key_one_is_worked_on() {
+    let sandbox = start();
+    let keyed = create("all").with("idempotency-key", "at-once");
+    let answers: Vec<_> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..16).map(|_| scope.spawn(|| keyed.send(&sandbox))).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    let (made, refused): (Vec<_>, Vec<_>) = answers.into_iter().map(said).partition(|answer| answer.status == 201);
+    assert!(made.iter().all(|answer| *answer == made[0]));
+    assert!(refused.iter().all(|answer| answer.status == 409));
+    assert_eq!((made.is_empty(), count(&sandbox)), (false, 1));
+}
+
+#[test]
 fn the_same_key_with_another_request_is_a_conflict() {
     let sandbox = start_with(Sandbox::builder().api_key(FOREIGN_KEY, Mode::Test));
     let with_key = |request: Request| request.with("idempotency-key", "k");
