@@ -95,7 +95,7 @@ pub(super) fn forms(captured: &Captured) -> Vec<Form> {
     let body = captured.body();
     let mut forms =
         Forms { seen: HashSet::from([body.clone()]), list: vec![Form { change: None, bytes: body.clone() }] };
-    let breaks = body.iter().any(|byte| *byte == b'\n');
+    let breaks = body.contains(&b'\n');
     forms.add(BodyChange::NewlineAdded { crlf: false }, [body, &b"\n"[..]].concat());
     forms.add(BodyChange::NewlineAdded { crlf: true }, [body, &b"\r\n"[..]].concat());
     if let Some(cut) = body.strip_suffix(b"\n") {

@@ -4,9 +4,9 @@ use std::fmt;
 
 use serde::{Serialize, Serializer};
 
-use super::body::{BodyChange, Difference};
 use super::captured::CaptureNote;
 use super::found::SignedTime;
+use super::problem::Problem;
 use super::tags::Spelling;
 use crate::encoding::MacEncoding;
 use crate::ids::KeyId;
@@ -142,188 +142,6 @@ pub struct KeyState {
     pub not_after: Option<Timestamp>,
 }
 
-/// What a header is read for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum Role {
-    /// The event type.
-    EventType,
-    /// The delivery id.
-    Id,
-    /// The signature.
-    Signature,
-    /// It is signed.
-    Signed,
-    /// The sender's time.
-    Timestamp,
-}
-
-/// What is wrong with a time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum TimeFault {
-    /// There is nothing.
-    Empty,
-    /// It is in milliseconds or finer.
-    Milliseconds,
-    /// It is not digits alone.
-    NotDigits,
-    /// It is a calendar date and time.
-    Rfc3339,
-}
-
-/// One thing that is wrong.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum Problem {
-    /// The signature is right for a body that differs from the captured one by a usual mistake.
-    AlteredBody {
-        /// What makes the signed body of the captured one.
-        change: BodyChange,
-        /// Where they differ.
-        difference: Difference,
-        /// What to do.
-        advice: &'static str,
-    },
-    /// A signed value holds the text that parts it from the body, so that the content could be cut in another place.
-    EdgeInValue {
-        /// The header.
-        header: String,
-    },
-    /// A header is longer than 4096 bytes.
-    HeaderTooLong {
-        /// The header.
-        header: String,
-        /// What it is read for.
-        role: Role,
-        /// Its length in bytes.
-        bytes: usize,
-    },
-    /// The event type is not 1 to 256 visible ASCII characters.
-    InvalidEventType {
-        /// The header.
-        header: String,
-        /// Its length in bytes.
-        bytes: usize,
-    },
-    /// The delivery id is not 1 to 256 visible ASCII characters.
-    InvalidId {
-        /// The header.
-        header: String,
-        /// Its length in bytes.
-        bytes: usize,
-    },
-    /// The time is not 1 to 12 digits.
-    InvalidTimestamp {
-        /// The header.
-        header: String,
-        /// What is wrong with it.
-        fault: TimeFault,
-    },
-    /// The signature is right under a key that has ended.
-    KeyEnded {
-        /// The key.
-        #[serde(serialize_with = "display")]
-        id: KeyId,
-        /// How many seconds ago it ended.
-        seconds_ago: u64,
-    },
-    /// The signature is right under a key that does not count yet.
-    KeyNotYetActive {
-        /// The key.
-        #[serde(serialize_with = "display")]
-        id: KeyId,
-        /// In how many seconds it begins to count.
-        in_seconds: u64,
-    },
-    /// A header is not there.
-    MissingHeader {
-        /// The header.
-        header: String,
-        /// What it is read for.
-        role: Role,
-        /// Other headers that hold something as long as a signature, where the signature is missing.
-        others: Vec<String>,
-    },
-    /// The item of the signature header that holds the time is not there.
-    MissingTimestampItem {
-        /// The header.
-        header: String,
-        /// What the item begins with.
-        element: String,
-    },
-    /// No key of the keyring counts now.
-    NoActiveKey,
-    /// No item of the signature header is a whole signature of the version that the scheme knows.
-    NoSignature {
-        /// The header.
-        header: String,
-        /// What a signature begins with.
-        prefix: String,
-    },
-    /// A header stands there more than once.
-    RepeatedHeader {
-        /// The header.
-        header: String,
-        /// What it is read for.
-        role: Role,
-        /// How often.
-        times: usize,
-    },
-    /// The signature header holds several times.
-    RepeatedTimestampItem {
-        /// The header.
-        header: String,
-        /// What the items begin with.
-        element: String,
-        /// How many there are.
-        times: usize,
-    },
-    /// The signature is right, and spelt in another way than the scheme says.
-    RightInAnotherSpelling {
-        /// How it is spelt.
-        found: Spelling,
-        /// How the scheme spells it.
-        expected: MacEncoding,
-    },
-    /// The signature is right, and its time too far ahead of ours.
-    TooNew {
-        /// How many seconds it is ahead.
-        seconds: u64,
-        /// How many are accepted.
-        tolerance: u64,
-    },
-    /// The signature is right, and its time too far behind ours.
-    TooOld {
-        /// How many seconds it is behind.
-        seconds: u64,
-        /// How many are accepted.
-        tolerance: u64,
-    },
-    /// The signature header lists too many signatures.
-    TooManySignatures {
-        /// How many.
-        count: usize,
-        /// How many are read.
-        limit: usize,
-    },
-    /// The keys cannot be used with the scheme.
-    UnusableKeys {
-        /// Why.
-        reason: String,
-    },
-    /// No listed signature is that of the content, under any key that counts, and none of the usual mistakes explains it.
-    WrongSignature {
-        /// How many signatures were compared.
-        signatures: usize,
-        /// How many keys were tried.
-        keys: usize,
-    },
-}
-
 impl Diagnosis {
     /// Whether a receiver would accept the request now.
     #[must_use]
@@ -422,7 +240,7 @@ pub(super) fn name_of(encoding: MacEncoding) -> &'static str {
     }
 }
 
-fn display<S: Serializer>(value: &impl fmt::Display, serializer: S) -> Result<S::Ok, S::Error> {
+pub(super) fn display<S: Serializer>(value: &impl fmt::Display, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(value)
 }
 

@@ -49,6 +49,7 @@ mod body;
 mod captured;
 mod diagnose;
 mod diagnosis;
+mod explain;
 mod fields;
 mod found;
 mod json;
@@ -65,11 +66,10 @@ mod tags;
 pub use body::{BodyChange, Difference};
 pub use captured::{CaptureError, CaptureNote, Captured};
 pub use diagnose::diagnose;
-pub use diagnosis::{
-    Accepted, Covers, Diagnosis, KeyState, PassedOver, Problem, Role, Signatures, SpellingFault, TimeFault,
-};
+pub use diagnosis::{Accepted, Covers, Diagnosis, KeyState, PassedOver, Signatures, SpellingFault};
 pub use fields::{RequestPart, TimeForm};
 pub use found::{Algorithm, Beyond, Found, Guess, Mistake, SignedTime};
+pub use problem::{Problem, Role, TimeFault};
 pub use report::{Report, RuledOut};
 pub use rust::to_rust;
 pub use search::{Hints, Search};

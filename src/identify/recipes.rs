@@ -37,9 +37,9 @@ const BETWEEN: [&str; 16] = [".", ":", "", "|", ",", "\n", "-", "_", " ", "/", "
 const USUAL: usize = 8;
 
 /// The most times that are combined with others.
-const MAX_TIMES: usize = 6;
+const MAX_TIMES: usize = 4;
 /// The most values that are combined with each other.
-const MAX_LIKELY: usize = 10;
+const MAX_LIKELY: usize = 8;
 
 /// Collects recipes, each content once.
 pub(super) struct Cook<'a> {
@@ -136,7 +136,7 @@ impl<'a> Cook<'a> {
             every.iter().copied().filter(|at| self.fields[*at].role < Role::Boring).take(12).collect();
         let mut endings = Endings::new(self.fields);
         for between in &BETWEEN[..USUAL] {
-            likely.iter().for_each(|field| endings.add(&[(between, *field)]));
+            likely.iter().take(3).for_each(|field| endings.add(&[(between, *field)]));
         }
         let single = endings.list.len();
         for between in BETWEEN {

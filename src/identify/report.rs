@@ -63,16 +63,14 @@ pub(super) fn next_steps(matches: &[Found], ruled_out: &RuledOut, notes: &[Captu
     let mut steps = Vec::new();
     let mut step = |text: &str| steps.push(text.to_owned());
     if let Some(best) = matches.first() {
-        match (&best.scheme, best.mistakes.is_empty()) {
-            (Some(_), true) => {
-                step("use the scheme, and check it against a second delivery, best of another event type")
-            }
-            (Some(_), false) => step("mend the mistake, capture another delivery, and run the search again"),
+        step(match (&best.scheme, best.mistakes.is_empty()) {
+            (Some(_), true) => "use the scheme, and check it against a second delivery, best of another event type",
+            (Some(_), false) => "mend the mistake, capture another delivery, and run the search again",
             (None, _) if best.algorithm == Algorithm::Sha256 => {
-                step("that value is a plain digest and no signature: look for a signature in the provider's settings");
+                "that value is a plain digest and no signature: look for a signature in the provider's settings"
             }
-            (None, _) => step("verify it with code of your own, or ask the provider for another way to sign"),
-        }
+            (None, _) => "verify it with code of your own, or ask the provider for another way to sign",
+        });
         return steps;
     }
     for header in &ruled_out.headers {

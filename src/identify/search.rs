@@ -17,6 +17,9 @@ use crate::time::Timestamp;
 /// The most bytes that are hashed in one search. The whole space over 1 MiB of body needs less.
 const BUDGET: u64 = 16 << 30;
 
+/// The most readings of one match that are looked at.
+const MAX_READINGS: usize = 16;
+
 /// A search for the scheme of one captured request.
 ///
 /// ```
@@ -111,7 +114,7 @@ impl Search {
         let resolver = Resolver { captured: &self.captured, fields: &space.fields, hints: &self.hints, now: self.now };
         let mut progress = Progress { budget: self.budget, ..Progress::default() };
         let mut matches = space.search(&resolver, &mut progress);
-        matches.sort_by_key(|found| (found.scheme.is_none(), found.mistakes.len(), found.preset.is_none()));
+        matches.sort_by_key(rank);
         let ruled_out = RuledOut {
             headers: space.tags.seen,
             candidates: space.tags.values.len(),
@@ -184,19 +187,23 @@ impl Space {
         progress.skipped += scanned.skipped;
         let contents_of_stage: usize = contents.beginnings.iter().map(|begin| begin.endings).sum();
         progress.contents += (contents_of_stage * forms.len()) as u64;
-        // One tag may be hit once for each way to read the same bytes; the first is the most likely.
+        // One tag may be hit by several readings of the same bytes, above all where the body is empty.
         let mut hits = scanned.hits;
         hits.sort_by_key(|hit| hit.tag);
-        hits.dedup_by_key(|hit| hit.tag);
-        let matched = hits.iter().map(|hit| Matched {
-            key: keys[hit.key],
-            form: &forms[hit.form],
-            before: &contents.beginnings[hit.beginning].recipe.pieces,
-            after: &contents.endings[hit.ending].pieces,
-            place: self.tags.places[hit.tag],
-            algorithm: Algorithm::HmacSha256,
+        let of_one_tag = hits.chunk_by(|one, other| one.tag == other.tag).map(|hits| {
+            let resolved = hits.iter().take(MAX_READINGS).map(|hit| {
+                resolver.resolve(&Matched {
+                    key: keys[hit.key],
+                    form: &forms[hit.form],
+                    before: &contents.beginnings[hit.beginning].recipe.pieces,
+                    after: &contents.endings[hit.ending].pieces,
+                    place: self.tags.places[hit.tag],
+                    algorithm: Algorithm::HmacSha256,
+                })
+            });
+            best_of(resolved.collect())
         });
-        matched.map(|matched| resolver.resolve(&matched)).collect()
+        of_one_tag.flatten().collect()
     }
 
     fn digests(
@@ -226,4 +233,21 @@ impl Space {
         });
         matched.map(|matched| resolver.resolve(&matched)).collect()
     }
+}
+
+/// Lower is better.
+fn rank(found: &Found) -> (bool, usize, bool) {
+    (found.scheme.is_none(), found.mistakes.len(), found.preset.is_none())
+}
+
+/// The best reading of a match; the others are told as ambiguities.
+fn best_of(mut readings: Vec<Found>) -> Option<Found> {
+    readings.sort_by_key(rank);
+    let mut readings = readings.into_iter();
+    let mut best = readings.next()?;
+    for other in readings.filter(|other| other.content != best.content).collect::<Vec<_>>() {
+        best.ambiguities.push(format!("{:?} is the same content for this body", other.content));
+    }
+    best.ambiguities.dedup();
+    Some(best)
 }

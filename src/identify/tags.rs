@@ -7,7 +7,7 @@ use crate::crypto::{MAC_LEN, Tag};
 use crate::encoding::MacEncoding;
 
 /// The most tags that are compared with each MAC.
-const MAX_TAGS: usize = 128;
+const MAX_TAGS: usize = 64;
 
 /// The longest value that is read, in bytes: what a [`Scheme`](crate::Scheme) reads at most.
 pub(super) const MAX_VALUE: usize = 4096;
@@ -318,6 +318,9 @@ fn is_version(text: &str) -> bool {
 
 /// How much a prefix looks as if it held more than a version: lists, times.
 fn clutter(prefix: &str) -> u32 {
+    if prefix.strip_suffix(',').is_some_and(is_version) {
+        return 0;
+    }
     let lists = prefix.chars().filter(|char| ",; &|\"".contains(*char)).count() * 8;
     let digits = prefix.chars().filter(char::is_ascii_digit).count();
     let long = prefix.len().saturating_sub(8);
