@@ -162,10 +162,8 @@ fn what_is_forwarded_is_answered_as_the_target_answers() {
 
 #[test]
 fn a_target_that_is_away_is_a_502_and_the_retry_runs() {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let gone = format!("http://{}/", listener.local_addr().expect("an address"));
-    drop(listener);
-    let (mut running, url) = listen(&["--forward", &gone]);
+    // A port that is given to no test.
+    let (mut running, url) = listen(&["--forward", "http://127.0.0.1:1/"]);
     for _ in 0..2 {
         let sent = send(&url, &["--id", "msg_1"]);
         assert!(sent.code == Some(4) && sent.stdout.contains("502"), "{sent:?}");

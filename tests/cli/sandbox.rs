@@ -30,10 +30,9 @@ fn listen(keys: &Path) -> (Running, String) {
     (running, url)
 }
 
-/// A port that nobody listens on, as a URL.
+/// A URL at which nobody listens: a port that is given to no test.
 fn nobody() -> String {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    format!("http://{}/", listener.local_addr().expect("an address"))
+    "http://127.0.0.1:1/".to_owned()
 }
 
 #[test]
@@ -56,6 +55,13 @@ fn the_whole_working_day() {
     let text = std::fs::read_to_string(&keys).expect("a key file");
     let secret = text.split('"').find(|part| part.starts_with("whsec_")).expect("a secret");
     assert!(!created.stdout.contains(secret) && !created.stderr.contains(secret));
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+
+        let mode = std::fs::metadata(&keys).expect("a key file").permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
     until("the receiver has the key", || {
         let triggered = trigger(&url, &["screening.completed"]).good().json();
         assert_eq!(triggered["deliveries"], 1);
@@ -71,6 +77,10 @@ fn the_whole_working_day() {
     // Trigger and wait.
     until("retries of the first ones are over", || (trigger(&url, &["test", "--wait"]).code == Some(0)).then_some(()));
     let data = r#"{"entity_id":"ent_9"}"#;
+    let file = dir.join("data.json");
+    std::fs::write(&file, data).expect("a file");
+    let from_file = trigger(&url, &["case.opened", "--data", &format!("@{}", file.display()), "--wait"]).good().json();
+    assert_eq!(from_file["delivered"], 1);
     let done = trigger(&url, &["case.opened", "--data", data, "--count", "5", "--wait"]).good().json();
     assert_eq!(
         (done["events"].as_u64(), done["delivered"].as_u64(), done["failed"].as_u64()),

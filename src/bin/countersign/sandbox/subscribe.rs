@@ -48,7 +48,7 @@ pub(super) async fn subscribe(
     let secret = match keys {
         None => Kept::Here(created.secret),
         Some(path) => {
-            let key = Key::new(fresh_key_id()?, created.secret);
+            let key = Key::new(fresh_key_id(&created.id)?, created.secret);
             if path.exists() {
                 KeyFile::begin_rotation(path, OVERLAP)?.install(key, OVERLAP)?;
             } else {

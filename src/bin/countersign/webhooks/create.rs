@@ -4,8 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use countersign::kycgenie::client::{Client, NewWebhook};
-use countersign::{Key, KeyFile, KeyId, Secret};
+use countersign::kycgenie::client::{Client, NewWebhook, WebhookId};
+use countersign::{Key, KeyFile, KeyId, Secret, Timestamp};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -33,7 +33,7 @@ pub(super) struct CreateArgs {
     #[arg(long, value_name = "FILE")]
     pub(super) keys: Option<PathBuf>,
 
-    /// The key's name in the file [default: the present time]
+    /// The key's name in the file [default: made of the webhook's id and the time]
     #[arg(long, value_name = "NAME", requires = "keys")]
     key_id: Option<KeyId>,
 }
@@ -51,7 +51,7 @@ pub(super) async fn create(args: &CreateArgs, client: &Client, out: &Out) -> Res
     let Some(path) = &args.keys else {
         return show_secret(&created.secret, &facts, out);
     };
-    let key_id = args.key_id.clone().map_or_else(fresh_key_id, Ok)?;
+    let key_id = args.key_id.clone().map_or_else(|| fresh_key_id(&created.id), Ok)?;
     if let Err(error) = KeyFile::create(path, Key::new(key_id.clone(), created.secret)) {
         out.warn(format!(
             "the subscription {} exists, and its secret could not be kept: make a new one with `countersign webhooks \
@@ -97,11 +97,12 @@ pub(super) fn show_secret(secret: &Secret, facts: &[(&str, String)], out: &Out) 
     Ok(())
 }
 
-/// A name that no earlier key has: the present second.
-pub(crate) fn fresh_key_id() -> Result<KeyId, Failure> {
-    let now = moment::now().to_string();
-    let second = now.split_once('.').map_or(now.as_str(), |(second, _)| second);
-    KeyId::new(&format!("{second}Z")).map_err(|reason| Failure::usage(reason.to_string(), "give one with --key-id"))
+/// A name that no earlier key has, made as a rotation makes it: the webhook's id in short, and the present second.
+pub(crate) fn fresh_key_id(webhook: &WebhookId) -> Result<KeyId, Failure> {
+    let short: String = webhook.as_str().chars().take(8).collect();
+    let second = Timestamp::from_secs(moment::now().as_secs()).to_string().replace(".000", "");
+    KeyId::new(&format!("{short}-{second}"))
+        .map_err(|reason| Failure::usage(format!("the new key's name: {reason}"), "give one with --key-id"))
 }
 
 /// Before the provider makes a secret that is shown once: whether there will be a place for it.
