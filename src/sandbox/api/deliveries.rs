@@ -114,6 +114,7 @@ pub(super) async fn retry(call: Call) -> Result<HttpResponse, ApiError> {
         RetryError::NotFailed { status } => {
             ApiError::WrongStatus { message: "Only a failed delivery can be retried.", current_status: status }
         }
+        RetryError::Stopped => ApiError::Stopping,
         RetryError::Store(error) => error.into(),
     })?;
     // Not published.

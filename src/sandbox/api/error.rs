@@ -36,6 +36,8 @@ pub(super) enum ApiError {
     RateLimited(u64),
     /// 408: its body did not come.
     Slow,
+    /// 503: the sandbox is about to end.
+    Stopping,
     /// 502: the receiver did not take a test delivery.
     TestFailed { http_status_code: Option<u16>, shape: TestFailure },
     /// 401.
@@ -114,6 +116,7 @@ impl ApiError {
             Self::Slow => {
                 said(StatusCode::REQUEST_TIMEOUT, "invalid_request", "The request's body did not arrive in time.")
             }
+            Self::Stopping => said(StatusCode::SERVICE_UNAVAILABLE, "server_error", "The sandbox is stopping."),
             Self::TestFailed { http_status_code: Some(status), .. } => {
                 (StatusCode::BAD_GATEWAY, "upstream_error", format!("Webhook endpoint returned HTTP {status}"))
             }
@@ -194,6 +197,7 @@ impl From<SandboxError> for ApiError {
     fn from(error: SandboxError) -> Self {
         match error {
             SandboxError::Invalid(text) => Self::Invalid(text),
+            SandboxError::Stopped => Self::Stopping,
             other => Self::internal(&other),
         }
     }

@@ -113,7 +113,7 @@ fn prepare(
     let signing = &delivering.signing;
     let url = delivering.targets.admit(&claimed.url)?;
     let signed = !claimed.secrets.is_empty();
-    let strange = Signing::strange_secret(plan.chance(Fault::WrongKey)).filter(|_| plan.has(Fault::WrongKey));
+    let strange = signing.strange_secret(plan.chance(Fault::WrongKey)).filter(|_| plan.has(Fault::WrongKey));
     let secrets = match &strange {
         Some(strange) if signed => std::slice::from_ref(strange),
         _ => &claimed.secrets,
@@ -124,8 +124,7 @@ fn prepare(
         () => now,
     };
     let host = host_and_port(&url);
-    let unsigned =
-        Unsigned { id: &claimed.id, event_type: &claimed.event_type, host: &host, body: &claimed.body, at };
+    let unsigned = Unsigned { id: &claimed.id, event_type: &claimed.event_type, host: &host, body: &claimed.body, at };
     let mut headers = signing.headers(&unsigned, secrets)?;
     faults.retain(|fault| match fault {
         Fault::StaleTimestamp | Fault::FutureTimestamp => signed && signing.has_time(),
@@ -181,7 +180,13 @@ fn alter(body: &mut Vec<u8>, mut chance: fastrand::Rng) {
     }
 }
 
-fn attempt(claimed: &Claimed, duplicate: bool, faults: &[Fault], status: Option<u16>, error: Option<String>) -> Attempt {
+fn attempt(
+    claimed: &Claimed,
+    duplicate: bool,
+    faults: &[Fault],
+    status: Option<u16>,
+    error: Option<String>,
+) -> Attempt {
     Attempt {
         number: 0,
         delivery_id: claimed.id.clone(),

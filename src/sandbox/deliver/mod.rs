@@ -1,6 +1,7 @@
 //! Deliveries: from an event to signed requests, their attempts and their retries.
 
 mod attempt;
+mod emit;
 mod example;
 mod faults;
 mod queue;
@@ -13,11 +14,10 @@ mod sign;
 mod target;
 mod trigger;
 
-use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use std::{fmt, io};
 
 use tokio::runtime::Runtime;
@@ -27,7 +27,7 @@ use uuid::Uuid;
 
 pub use faults::{Fault, Faults, Strike};
 pub use record::Attempt;
-pub(super) use target::{Targets, UrlError, check_url};
+pub(super) use target::{Targets, check_url};
 pub use trigger::{Trigger, Triggered};
 
 use attempt::Delivering;
@@ -37,14 +37,10 @@ use record::Attempts;
 use scheduler::{Command, Scheduler};
 use send::Sender;
 use sign::Signing;
-use trigger::Checked;
 
-use crate::keyring::Secret;
-use crate::sandbox::event_types::TEST;
-use crate::sandbox::store::{NewEvents, Store, StoreError, Unretried};
-use crate::sandbox::{Assumptions, SandboxError, TestSigning};
+use crate::sandbox::store::{Store, StoreError, Unretried};
+use crate::sandbox::{Assumptions, Sandbox, SandboxError};
 use crate::scheme::Scheme;
-use crate::time::{Clock as _, SystemClock};
 
 /// What the engine is told once.
 #[derive(Clone, Debug)]
@@ -131,15 +127,6 @@ struct EngineHandle {
     scheduler: Option<JoinHandle<()>>,
 }
 
-/// How many row writes one transaction of a trigger makes at most.
-const BATCH: u64 = 512;
-
-/// How often a trigger with a rate wakes up at most.
-const TICK: Duration = Duration::from_millis(5);
-
-/// The slowest and the fastest time may go.
-const SPEEDS: RangeInclusive<f64> = 0.001..=1_000_000.0;
-
 impl Engine {
     /// Starts on threads of its own, and takes up what the state holds unfinished.
     ///
@@ -199,6 +186,11 @@ impl Engine {
         Ok(Self { handle: Arc::new(handle) })
     }
 
+    /// A new signing secret, written as the scheme says secrets are: `whsec_` and 52 characters of A–Z2–7 where that fits.
+    pub(super) fn new_secret(&self) -> String {
+        self.handle.core.delivering.signing.new_secret()
+    }
+
     /// Makes the deliveries of one event or many, for the tenant with this row id. Returns when the last event has been
     /// triggered, not when it is delivered. Dropping the future stops a trigger that has not come to its end.
     pub(super) async fn trigger(&self, tenant: i64, trigger: &Trigger) -> Result<Triggered, SandboxError> {
@@ -213,7 +205,7 @@ impl Engine {
                 Trigger::MAX_DELIVERIES
             )));
         }
-        let emitting = emit(Arc::clone(core), self.handle.commands.clone(), tenant, checked, each);
+        let emitting = emit::emit(Arc::clone(core), self.handle.commands.clone(), tenant, checked, each);
         self.on_runtime(emitting).await?
     }
 
@@ -239,7 +231,7 @@ impl Engine {
     pub(super) async fn test(&self, tenant: i64, url: &str) -> Result<TestOutcome, SandboxError> {
         let core = Arc::clone(&self.handle.core);
         let url = url.to_owned();
-        self.on_runtime(async move { test(&core, tenant, &url).await }).await?
+        self.on_runtime(async move { emit::test(&core, tenant, &url).await }).await?
     }
 
     /// What goes wrong with deliveries that are triggered from now on.
@@ -360,89 +352,18 @@ impl Core {
     }
 }
 
-/// Puts the events of a trigger into the store, and tells the scheduler.
-async fn emit(
-    core: Arc<Core>,
-    commands: mpsc::Sender<Command>,
-    tenant: i64,
-    trigger: Checked,
-    each: u64,
-) -> Result<Triggered, SandboxError> {
-    let mut speed = core.speed.subscribe();
-    let mut triggered = Triggered::default();
-    let batch = (BATCH / each.max(1)).max(1);
-    // With a rate: how many are due by now. The first one is at once.
-    let mut owed = 1.0;
-    let mut last = Instant::now();
-    while triggered.events < trigger.count {
-        let mut count = batch.min(trigger.count - triggered.events);
-        if let Some(rate) = trigger.rate {
-            let rate = rate * *speed.borrow_and_update();
-            if owed < 1.0 {
-                let wait = Duration::try_from_secs_f64((1.0 - owed) / rate).unwrap_or(Duration::MAX).max(TICK);
-                // A change of speed ends the wait, too.
-                let _ = tokio::time::timeout(wait, speed.changed()).await;
-            }
-            owed += last.elapsed().as_secs_f64() * rate;
-            last = Instant::now();
-            count = count.min(owed as u64);
-            owed -= count as f64;
-        }
-        if count > 0 {
-            let new = NewEvents {
-                tenant,
-                event_type: &trigger.event_type,
-                id_prefix: &core.assumptions.id_prefix,
-                max_attempts: core.assumptions.max_attempts.max(1),
-                now: scheduler::now(),
-            };
-            // It was made once before, without a mistake.
-            let body = |id: &str| {
-                let body = core.delivering.signing.body(&trigger.event_type, &trigger.data, id);
-                body.map(String::into_bytes).unwrap_or_default()
-            };
-            let count_of_rows = usize::try_from(count).unwrap_or(usize::MAX);
-            let added = tokio::task::block_in_place(|| core.store.add_events(&new, count_of_rows, body))?;
-            triggered.events += count;
-            triggered.deliveries += added.len() as u64;
-            let room = Trigger::MAX_IDS.saturating_sub(triggered.delivery_ids.len());
-            triggered.delivery_ids.extend(added.iter().take(room).map(|due| due.id.clone()));
-            core.unfinished.send_modify(|unfinished| *unfinished += added.len() as u64);
-            commands.send(Command::Added(added)).map_err(|_| SandboxError::Stopped)?;
-        }
-        tokio::task::yield_now().await;
-    }
-    Ok(triggered)
-}
-
-/// One delivery outside of the queue, with neither faults nor retries.
-async fn test(core: &Core, tenant: i64, url: &str) -> Result<TestOutcome, SandboxError> {
-    let Assumptions { id_prefix, test_signing, .. } = &core.assumptions;
-    let id = format!("{id_prefix}{}", Uuid::now_v7().simple());
-    let data = example::data(TEST, core.store.is_live(tenant)?);
-    let body = core.delivering.signing.body(TEST, &data, &id)?;
-    let secrets = match test_signing {
-        TestSigning::TenantSecret => Secret::new(core.store.tenant_secret(tenant)?).into_iter().collect(),
-        TestSigning::Unsigned => Vec::new(),
-    };
-    let signed = !secrets.is_empty();
-    let new = NewEvents { tenant, event_type: TEST, id_prefix, max_attempts: 1, now: scheduler::now() };
-    let sent = attempt::run_test(&core.delivering, &id, url, body.as_bytes(), secrets, SystemClock.now()).await;
-    let delivered = sent.status.is_some_and(attempt::is_success);
-    let outcome = (delivered, sent.status, sent.error.as_deref());
-    core.store.add_test(&new, &id, url, body.as_bytes(), signed, outcome)?;
-    sent.requests.into_iter().for_each(|request| lock(&core.attempts).push(request));
-    Ok(TestOutcome { http_status_code: sent.status, error: sent.error })
-}
-
 fn check_speed(speed: f64) -> Result<(), SandboxError> {
-    if SPEEDS.contains(&speed) {
+    let (least, most) = (Sandbox::MIN_SPEED, Sandbox::MAX_SPEED);
+    if (least..=most).contains(&speed) {
         Ok(())
     } else {
-        Err(SandboxError::Invalid(format!("speed must be from {} to {}", SPEEDS.start(), SPEEDS.end())))
+        Err(SandboxError::Invalid(format!("speed must be from {least} to {most}")))
     }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests;

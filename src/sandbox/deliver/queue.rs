@@ -193,7 +193,11 @@ impl Queue {
     fn ready(&mut self, lane: usize, item: Item, first: bool) {
         self.busy += usize::from(self.lanes[lane].is_idle());
         let due = &mut self.lanes[lane].due;
-        if first { due.push_front(item) } else { due.push_back(item) }
+        if first {
+            due.push_front(item)
+        } else {
+            due.push_back(item)
+        }
         self.turn(lane);
     }
 

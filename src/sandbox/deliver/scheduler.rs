@@ -192,14 +192,8 @@ impl Scheduler {
             outcome.requests.into_iter().for_each(|request| attempts.push(request));
         }
         let mut chance = fastrand::Rng::with_seed(mix(core.seed, place.seq.cast_unsigned(), u64::from(attempt)));
-        let next = schedule::next(
-            attempt,
-            max_attempts,
-            outcome.status,
-            outcome.retry_after,
-            &core.assumptions,
-            chance.f64(),
-        );
+        let next =
+            schedule::next(attempt, max_attempts, outcome.status, outcome.retry_after, &core.assumptions, chance.f64());
         let next_at = match next {
             Next::Again(wait) => Some(now().saturating_add(core.shortened(wait))),
             Next::Delivered | Next::GivenUp => None,

@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value};
 
+use crate::encoding::{SecretEncoding, SecretFormat};
 use crate::ids::KeyId;
 use crate::keyring::{Key, Keyring, Secret};
 use crate::request::RequestView;
@@ -29,9 +30,6 @@ pub(super) struct Unsigned<'a> {
     pub(super) at: Timestamp,
 }
 
-/// Like every secret of the sandbox: `whsec_` and 52 characters of A–Z2–7.
-const SECRET_LIKE_OURS: &str = "whsec_ABCDEFGHIJKLMNOPQRSTUVWXYZ234567ABCDEFGHIJKLMNOPQRST";
-
 /// The headers that every delivery has anyway, and that a scheme may sign therefore.
 const CONTENT_TYPE: (&str, &str) = ("content-type", "application/json");
 const USER_AGENT: &str = "user-agent";
@@ -51,18 +49,17 @@ impl Signing {
             if let [only] = pointer.as_slice()
                 && ["event", "data"].contains(&only.as_str())
             {
-                mistakes.push("scheme.id.pointer", "points to what the envelope holds already: take another, such as \"/id\"");
+                mistakes.push(
+                    "scheme.id.pointer",
+                    "points to what the envelope holds already: take another, such as \"/id\"",
+                );
             }
             if pointer.first().is_some_and(|first| first == "event") && pointer.len() > 1 {
-                mistakes.push("scheme.id.pointer", "points into the event's type, which is a text: take another, such as \"/id\"");
+                mistakes.push(
+                    "scheme.id.pointer",
+                    "points into the event's type, which is a text: take another, such as \"/id\"",
+                );
             }
-        }
-        if scheme.secret_format().decode(SECRET_LIKE_OURS.as_bytes()).is_none() {
-            mistakes.push(
-                "scheme.secret",
-                "does not fit the sandbox's secrets, `whsec_` and 52 letters: take encoding \"text\", or \"base64\" with \
-                 strip_prefix \"whsec_\"",
-            );
         }
         for part in scheme.content().parts() {
             if let Part::Header(name) = part
@@ -90,11 +87,12 @@ impl Signing {
     /// Whether a receiver of this scheme accepts a delivery of ours: what else might be wrong with it shows here.
     fn check_by_a_receiver(&self, id: &str) -> Result<(), String> {
         let at = Timestamp::from_secs(1_790_000_000);
-        let secret = Secret::new(SECRET_LIKE_OURS).map_err(|error| error.to_string())?;
+        let secret = Secret::new(self.new_secret()).map_err(|error| error.to_string())?;
         let body = self.body("test", "{}", id).map_err(|error| error.to_string())?;
         let unsigned = Unsigned { id, event_type: "test", host: "localhost:80", body: body.as_bytes(), at };
         let headers = self.headers(&unsigned, std::slice::from_ref(&secret))?;
-        let verifier = Verifier::new(self.scheme.clone(), Keyring::single(secret)).map_err(|error| error.to_string())?;
+        let verifier =
+            Verifier::new(self.scheme.clone(), Keyring::single(secret)).map_err(|error| error.to_string())?;
         let request = RequestView::new(&headers, body.clone());
         match verifier.verify(&request, at) {
             Ok(_) => Ok(()),
@@ -116,7 +114,9 @@ impl Signing {
             Some((first, rest)) if first == "data" => {
                 let mut data: Value = serde_json::from_str(data).unwrap_or_default();
                 if !data.is_object() {
-                    return Err(SandboxError::Invalid("data must be an object: the scheme has the delivery's id in it".into()));
+                    return Err(SandboxError::Invalid(
+                        "data must be an object: the scheme has the delivery's id in it".into(),
+                    ));
                 }
                 set(&mut data, rest, id);
                 Ok(format!(r#"{{"event":{event},"data":{data}}}"#))
@@ -151,7 +151,8 @@ impl Signing {
         });
         let keyring = Keyring::new(keys.collect::<Result<Vec<_>, String>>()?).map_err(|error| error.to_string())?;
         let signer = Signer::new(self.scheme.clone(), keyring).map_err(unfit)?;
-        let message = Message::new(delivery.body, delivery.at).id(delivery.id).event_type(delivery.event_type).headers(&own);
+        let message =
+            Message::new(delivery.body, delivery.at).id(delivery.id).event_type(delivery.event_type).headers(&own);
         signer.sign_with_all(&message).map_err(|error| format!("not sent: {error}"))
     }
 
@@ -175,10 +176,36 @@ impl Signing {
         self.scheme.signs_timestamp()
     }
 
+    /// A secret that fits the scheme: `whsec_` and 52 letters and digits (260 random bits), which is the published form,
+    /// where that can be decoded as the scheme says.
+    pub(super) fn new_secret(&self) -> String {
+        let mut random = [0; 64];
+        if getrandom::fill(&mut random).is_err() {
+            // What a sandbox signs with protects nothing.
+            fastrand::fill(&mut random);
+        }
+        self.spell(&random)
+    }
+
     /// A secret of the same form that nobody has.
-    pub(super) fn strange_secret(mut chance: fastrand::Rng) -> Option<Secret> {
-        let letters = std::iter::repeat_with(|| chance.char('A'..='Z')).take(52);
-        Secret::new("whsec_".chars().chain(letters).collect::<String>()).ok()
+    pub(super) fn strange_secret(&self, mut chance: fastrand::Rng) -> Option<Secret> {
+        let mut random = [0; 64];
+        chance.fill(&mut random);
+        Secret::new(self.spell(&random)).ok()
+    }
+
+    fn spell(&self, random: &[u8; 64]) -> String {
+        let SecretFormat { strip_prefix, encoding } = self.scheme.secret_format();
+        let own = strip_prefix.as_deref().unwrap_or_default();
+        // Of two things at once: text, and base64 without padding.
+        const LETTERS: [u8; 32] = *b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
+        let (prefix, letters, len): (_, &[u8], _) = match encoding {
+            SecretEncoding::Text => ("whsec_", &LETTERS, 52),
+            SecretEncoding::Base64 => (own, &LETTERS, 52),
+            SecretEncoding::Hex => (own, b"0123456789abcdef", 64),
+        };
+        let letters = random.iter().take(len).map(|byte| char::from(letters[usize::from(*byte) % letters.len()]));
+        prefix.chars().chain(letters).collect()
     }
 
     fn signs(&self, header: &str) -> bool {

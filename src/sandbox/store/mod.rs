@@ -15,7 +15,7 @@ use uuid::Uuid;
 use crate::sandbox::SandboxError;
 use crate::time::Timestamp;
 
-pub(super) use deliveries::{Claimed, Done, Due, NewEvents, Place, Unfinished, Unretried};
+pub(super) use deliveries::{Claimed, Done, Due, NewEvents, Place, Unretried};
 pub(super) use idempotency::{Answered, Claim};
 pub(super) use logs::{LogRow, Page};
 pub(super) use subscriptions::{Changes, NewSubscription, Subscription};
