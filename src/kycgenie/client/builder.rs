@@ -184,9 +184,12 @@ fn own_client(base: &BaseUrl) -> Result<reqwest::Client, SettingsMistake> {
         // A proxy would be another machine's loopback, and would read the key.
         builder = builder.no_proxy();
     }
-    if !base.is_plain() {
-        builder = builder.https_only(true);
-    }
+    builder = match (base.is_plain(), base.is_loopback()) {
+        // Nothing here is encrypted: the system's certificates need neither be there nor be read.
+        (true, true) => builder.tls_certs_only([]),
+        (true, false) => builder,
+        (false, _) => builder.https_only(true),
+    };
     builder.build().map_err(|error| SettingsMistake::Http { reason: super::error::chain(&error.without_url()) })
 }
 
@@ -271,7 +274,8 @@ mod tests {
             .unwrap_err();
         assert_eq!(error.mistakes().len(), 4);
         let shown = format!("{error} {error:?}");
-        for part in ["`base_url`: it has a user name", "`timeout` is 0ns", "`deadline` is 1000000s", "is 0: make it 1"] {
+        for part in ["`base_url`: it has a user name", "`timeout` is 0ns", "`deadline` is 1000000s", "is 0: make it 1"]
+        {
             assert!(shown.contains(part), "{shown}");
         }
         assert!(!shown.contains("planted"), "{shown}");

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, DATE, HeaderMap, HeaderValue, RETRY_AFTER, USER_AGENT};
+use reqwest::header::{
+    ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, DATE, HeaderMap, HeaderValue, RETRY_AFTER, USER_AGENT,
+};
 use reqwest::{Method, Request, Response, Url};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -82,9 +84,9 @@ impl Client {
                 Ok(answer) => {
                     let Answer { status, request_id, .. } = &answer;
                     tracing::debug!(operation = call.operation, attempt, status, request_id, "provider answered");
-                    match self.failure(&call, answer) {
-                        Ok(answer) => return Ok((answer, attempt)),
-                        Err(failed) => failed,
+                    match self.failure(&call, &answer) {
+                        None => return Ok((answer, attempt)),
+                        Some(failed) => failed,
                     }
                 }
                 Err(kind) => (kind, None),
@@ -105,17 +107,17 @@ impl Client {
         }
     }
 
-    /// The answer, unless it is a failure.
-    fn failure(&self, call: &Call, answer: Answer) -> Result<Answer, (ErrorKind, Option<String>)> {
+    /// How the answer is a failure, and the provider's name for the request; `None` when it is none.
+    fn failure(&self, call: &Call, answer: &Answer) -> Option<(ErrorKind, Option<String>)> {
+        let request_id = answer.request_id.clone();
         match answer.status {
-            200..=299 => Ok(answer),
-            300..=399 => Err((ErrorKind::Redirected { status: Some(answer.status) }, answer.request_id)),
-            _ if (call.is_outcome)(&answer) => Ok(answer),
+            200..=299 => None,
+            300..=399 => Some((ErrorKind::Redirected { status: Some(answer.status) }, request_id)),
+            _ if (call.is_outcome)(answer) => None,
             status => {
-                let key = &self.0.key;
-                let error = ApiError::read(status, &answer.body, answer.request_id, answer.retry_after, key);
+                let error = ApiError::read(status, &answer.body, request_id, answer.retry_after, &self.0.key);
                 let request_id = error.request_id.clone();
-                Err((ErrorKind::Api(error), request_id))
+                Some((ErrorKind::Api(error), request_id))
             }
         }
     }
@@ -146,16 +148,16 @@ impl Client {
             headers.insert(AUTHORIZATION, key);
         }
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
-        headers.insert(
-            USER_AGENT,
-            HeaderValue::from_static(concat!("countersign/", env!("CARGO_PKG_VERSION"))),
-        );
+        headers.insert(USER_AGENT, HeaderValue::from_static(concat!("countersign/", env!("CARGO_PKG_VERSION"))));
         if let Some(key) = idempotency_key.and_then(|key| HeaderValue::from_str(key).ok()) {
             headers.insert("idempotency-key", key);
         }
         if let Some(body) = &call.body {
             headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
             *request.body_mut() = Some(body.clone().into());
+        } else if call.method == Method::POST {
+            // "SHOULD send Content-Length" where the method expects content (RFC 9110, 8.6); some gateways insist.
+            headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
         }
         request
     }

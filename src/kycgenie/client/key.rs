@@ -158,9 +158,6 @@ mod tests {
         let key = ApiKey::new("planted").unwrap();
         let mut value = serde_json::json!({"planted": ["no planted here", {"a": "planted"}], "n": 7});
         key.scrub_json(&mut value);
-        assert_eq!(
-            value,
-            serde_json::json!({"[redacted]": ["no [redacted] here", {"a": "[redacted]"}], "n": 7})
-        );
+        assert_eq!(value, serde_json::json!({"[redacted]": ["no [redacted] here", {"a": "[redacted]"}], "n": 7}));
     }
 }

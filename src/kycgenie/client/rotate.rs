@@ -87,7 +87,8 @@ pub enum RotateError {
         reason: KeyringError,
     },
 
-    /// The provider has certainly not rotated. The keyring is as it was.
+    /// The provider has certainly not rotated. The keyring is as it was; where an earlier rotation had left it marked, it
+    /// still is, for the length of the new limit.
     #[error("{error}; the provider has kept its secret, and the keyring is as it was")]
     Refused {
         /// Why.
@@ -249,7 +250,6 @@ fn begin_in_file(
     limit: Duration,
     now: Timestamp,
 ) -> Result<(KeyId, bool, KeyFileRotation), KeyringError> {
-    // The lock comes first, so that nobody takes the key's name meanwhile.
     let before = read(path)?;
     let key_id = new_key_id(&before.keys(), id, options, now)?;
     let doubtful = before.rotating_until().is_some_and(|until| until > now);

@@ -73,7 +73,8 @@ pub(super) fn pages(client: Client, query: LogQuery) -> BoxStream<'static, Resul
         let next = page.as_ref().ok().and_then(|page| page.next().cloned());
         Some((page, (client, next, guard)))
     });
-    pages.boxed()
+    // Fused: a stream that is asked again behind its end has ended, and does not panic.
+    pages.fuse().boxed()
 }
 
 /// Sees to it that a log has an end, whatever the other side says.
