@@ -120,7 +120,7 @@ async fn main() -> Result<(), Failure> {
     let failed = sandbox.trigger(&Trigger::new("alert.created")).await?;
     sandbox.settled(PATIENCE).await?;
     let row = newest_failed(&client).await?;
-    println!("   in the log: {} {} at attempt {}", row.event_type, row.status.as_str(), row.attempt_number);
+    println!("   in the log: {} {} at attempt {}", row.event_type, row.status, row.attempt_number.unwrap_or(0));
     ledger.database_is_away.store(false, Ordering::SeqCst);
     client.retry(&row.id).await?;
     sandbox.settled(PATIENCE).await?;

@@ -122,7 +122,11 @@ async fn every_matching_active_subscription_gets_it_with_its_own_secret_and_the_
     sandbox.settled(PATIENCE).await.unwrap();
     assert_eq!(unwanted.deliveries, 1);
     let last = sandbox.attempts(0).pop().unwrap();
-    assert_eq!((last.webhook_url, last.status), (fallback.url, Some(401)), "signed, with a secret that it does not know");
+    assert_eq!(
+        (last.webhook_url, last.status),
+        (fallback.url, Some(401)),
+        "signed, with a secret that it does not know"
+    );
 }
 
 #[tokio::test]
@@ -221,7 +225,8 @@ async fn rotation_signs_with_both_secrets_during_the_overlap_and_with_the_new_on
         let new = Receiving::start(countersign::kycgenie::scheme());
         let subscriptions = [old.subscribed(&sandbox), new.subscribed(&sandbox)];
         let watched = subscribe(&sandbox, "all", &script.url);
-        for (subscription, receiving) in [(&subscriptions[0], None), (&subscriptions[1], Some(&new)), (&watched, None)] {
+        for (subscription, receiving) in [(&subscriptions[0], None), (&subscriptions[1], Some(&new)), (&watched, None)]
+        {
             let path = format!("/api/v2/webhooks/{}/rotate-secret/", subscription.id);
             let (status, rotated) = ask(&sandbox, "POST", &path, None);
             assert_eq!(status, 200, "{rotated}");
@@ -265,14 +270,19 @@ async fn nothing_is_sent_beyond_loopback_unless_told_so_and_the_log_says_why() {
     assert_eq!(rows.len(), 6);
     for row in rows {
         assert!(row["http_status_code"].is_null());
-        assert!(row["error_message"].as_str().unwrap().starts_with("not sent: the sandbox sends only to loopback"), "{row}");
+        assert!(
+            row["error_message"].as_str().unwrap().starts_with("not sent: the sandbox sends only to loopback"),
+            "{row}"
+        );
     }
 }
 
 #[tokio::test]
 async fn the_test_endpoint_delivers_inline_and_tells_what_came_of_it() {
     let mut assumptions = assumptions();
-    let test = |sandbox: &Sandbox, url: &str| ask(sandbox, "POST", "/api/v2/webhooks/test/", Some(json!({ "webhook_url": url })));
+    let test = |sandbox: &Sandbox, url: &str| {
+        ask(sandbox, "POST", "/api/v2/webhooks/test/", Some(json!({ "webhook_url": url })))
+    };
     let script = Script::serve(|number| Some(["200 OK", "404 Not Found"][number].to_owned()));
     let sandbox = quick().start().await.unwrap();
     let (status, answer) = test(&sandbox, &script.url);

@@ -68,7 +68,9 @@ async fn it_is_given_up_after_the_last_attempt_and_can_be_retried_by_hand() {
 
     // The same delivery each time, signed anew.
     let came: Vec<Came> = (0..5).map(|_| script.next()).collect();
-    assert!(came.iter().all(|one| one.body == came[0].body && one.header("webhook-id") == came[0].header("webhook-id")));
+    assert!(
+        came.iter().all(|one| one.body == came[0].body && one.header("webhook-id") == came[0].header("webhook-id"))
+    );
 
     // What has not failed for good is not retried.
     for (row, current) in [(0, "retrying"), (4, "delivered")] {
@@ -99,9 +101,8 @@ async fn a_delivery_that_is_on_its_way_again_is_not_retried_a_second_time() {
 
 #[tokio::test]
 async fn retry_after_is_waited_for_and_a_change_of_speed_shortens_the_wait() {
-    let script = Script::serve(|number| {
-        Some(if number == 0 { "503 Busy\r\nretry-after: 7200" } else { "200 OK" }.to_owned())
-    });
+    let script =
+        Script::serve(|number| Some(if number == 0 { "503 Busy\r\nretry-after: 7200" } else { "200 OK" }.to_owned()));
     let sandbox = Sandbox::start().await.unwrap();
     subscribe(&sandbox, "case.opened", &script.url);
     sandbox.trigger(&Trigger::new("case.opened")).await.unwrap();
@@ -279,5 +280,9 @@ async fn nothing_is_lost_when_the_process_is_killed_in_the_middle() {
     ids.sort();
     ids.dedup();
     assert_eq!(ids.len(), 100, "each has come, once or twice");
-    assert_eq!(short_log(&sandbox), vec!["1 delivered 200 -"; 100], "the row of an attempt that was cut off is used again");
+    assert_eq!(
+        short_log(&sandbox),
+        vec!["1 delivered 200 -"; 100],
+        "the row of an attempt that was cut off is used again"
+    );
 }
