@@ -325,3 +325,14 @@ async fn what_makes_no_sense_is_refused() {
     assert!(many.to_string().contains("3000000 unfinished deliveries"), "{many}");
     assert_eq!(sandbox.status().pending, 0);
 }
+
+#[tokio::test]
+async fn localhost_is_this_machine_and_is_never_looked_up() {
+    let script = Script::always("200 OK");
+    let sandbox = quick().start().await.unwrap();
+    subscribe(&sandbox, "case.opened", &script.url.replace("127.0.0.1", "localhost"));
+    sandbox.trigger(&Trigger::new("case.opened")).await.unwrap();
+    sandbox.settled(PATIENCE).await.unwrap();
+    let came = script.next();
+    assert!(came.header("host").starts_with("localhost:"), "{}", came.head);
+}

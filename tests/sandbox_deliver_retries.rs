@@ -234,6 +234,44 @@ async fn what_waits_for_a_retry_is_taken_up_again_after_a_restart() {
     assert_eq!(came[0].body, came[1].body);
 }
 
+#[tokio::test]
+async fn what_is_being_sent_when_the_sandbox_stops_is_sent_again_after_the_next_start() {
+    let script = Script::serve(|number| (number > 0).then(|| "200 OK".to_owned()));
+    let state = StateFile::new("stopped");
+    let sandbox = quick().state_file(&state.0).start().await.unwrap();
+    subscribe(&sandbox, "case.opened", &script.url);
+    let triggered = sandbox.trigger(&Trigger::new("case.opened")).await.unwrap();
+    script.next();
+    sandbox.stop().await;
+
+    let sandbox = quick().state_file(&state.0).start().await.unwrap();
+    sandbox.settled(PATIENCE).await.unwrap();
+    assert_eq!(script.next().header("webhook-id"), triggered.delivery_ids[0]);
+    assert_eq!(short_log(&sandbox), ["1 delivered 200 -"]);
+}
+
+#[tokio::test]
+async fn a_wait_is_told_the_log_at_the_speed_that_was_set_last() {
+    let script = Script::always("503 Busy\r\nretry-after: 3600");
+    let state = StateFile::new("speed");
+    let sandbox = Sandbox::builder().state_file(&state.0).start().await.unwrap();
+    subscribe(&sandbox, "case.opened", &script.url);
+    sandbox.trigger(&Trigger::new("case.opened")).await.unwrap();
+    wait_for("the failure", || (sandbox.status().retrying == 1).then_some(()));
+    sandbox.set_speed(0.01).unwrap();
+    let wait = |row: &Value| {
+        let time = |name: &str| Timestamp::parse_rfc3339(row[name].as_str().unwrap()).unwrap();
+        time("next_retry_at").since(time("created_at"))
+    };
+    let slowed = |row: &Value| wait(row) > Duration::from_secs(300_000);
+    wait_for("the new time", || log(&sandbox).pop().filter(slowed));
+    sandbox.stop().await;
+    // It is in the file as well.
+    let sandbox = Sandbox::builder().state_file(&state.0).start().await.unwrap();
+    assert!(slowed(&log(&sandbox)[0]));
+    assert_eq!(sandbox.status().retrying, 1);
+}
+
 /// Not a test of its own: the process that the next test kills.
 #[tokio::test]
 async fn child_that_is_killed() {

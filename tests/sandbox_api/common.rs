@@ -114,3 +114,10 @@ pub fn subscribe(sandbox: &Sandbox, event_type: &str, url: &str) -> String {
     let created = post("/api/v2/webhooks/").json(&body).expect(sandbox, 201);
     created["webhook_id"].as_str().unwrap().to_owned()
 }
+
+/// What an answer says, without the order of its header lines and without the time.
+pub fn said(response: Response) -> Response {
+    let mut response = response.without_date();
+    response.headers.sort();
+    response
+}

@@ -57,6 +57,7 @@ fn check(sandbox: &Sandbox, request: &Request, status: u16, version: &str, name:
     let response = request.send(sandbox);
     assert_eq!(response.status, status, "{version}/{name}: {}", text(&response));
     assert_eq!(response.header("content-type"), Some("application/json"), "{version}/{name}");
+    assert!(response.header("x-request-id").is_some_and(is_uuid), "{version}/{name}");
     check_text(&text(&response), version, name);
     text(&response)
 }
@@ -140,7 +141,9 @@ fn the_configuration_is_laid_out_as_the_sdk_reads_it() {
     let null = request("PUT", path).json(r#"{"webhook_url": null}"#).expect(&sandbox, 200);
     assert!(null["webhook_url"].is_null());
     // v1 has none.
-    get("/api/v1/webhooks/config/").expect(&sandbox, 400);
+    for method in ["GET", "PUT", "DELETE"] {
+        request(method, "/api/v1/webhooks/config/").expect(&sandbox, 404);
+    }
 }
 
 #[test]

@@ -6,9 +6,12 @@
 mod bad_input;
 mod common;
 mod golden;
+mod idempotency;
+mod logs;
 mod openapi;
 #[allow(dead_code, reason = "the tests of the edge use the rest")]
 #[path = "../common/raw.rs"]
 mod raw;
 mod receiver;
 mod seed;
+mod state;

@@ -47,7 +47,7 @@ impl Drop for StateFile {
 pub fn failed_logs(connection: &Connection, count: u32) {
     let sql = format!(
         "INSERT INTO delivery (seq, id, tenant, event_type, webhook_url, body, max_attempts, attempts, outcome, log)
-         VALUES (1, 'msg_1', 1, 'screening.completed', 'https://api.yourcompany.com/webhooks/screening', '{{}}', 3, 3, 2,
+         VALUES (1, 'msg_1', 1, 'screening.completed', 'https://api.yourcompany.com/webhooks/screening', x'7b7d', 3, 3, 2,
                  {count});
          INSERT INTO log
              WITH RECURSIVE numbers (number) AS

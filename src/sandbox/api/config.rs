@@ -6,7 +6,8 @@ use actix_web::{HttpResponse, delete, get, put};
 use crate::sandbox::api::answer::ok;
 use crate::sandbox::api::call::Call;
 use crate::sandbox::api::error::ApiError;
-use crate::sandbox::api::types::{Config, Done, ErrorBody, UpdateConfig, UpdatedConfig};
+use crate::sandbox::api::requests::UpdateConfig;
+use crate::sandbox::api::types::{Config, Done, ErrorBody, UpdatedConfig};
 use crate::sandbox::api::validate::Validator;
 
 /// Get Webhook Config

@@ -3,13 +3,13 @@
 use actix_web::{HttpResponse, get, post, put};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use utoipa::{IntoParams, ToSchema};
+use utoipa::ToSchema;
 use utoipa_actix_web::service_config::ServiceConfig;
 
 use crate::sandbox::Mode;
 use crate::sandbox::api::answer::{mime, ok};
 use crate::sandbox::api::call::Call;
-use crate::sandbox::api::control_types::{AttemptBody, FaultsBody, StatusBody, TriggeredBody};
+use crate::sandbox::api::control_types::{AttemptBody, AttemptsQuery, FaultsBody, StatusBody, TriggeredBody};
 use crate::sandbox::api::error::ApiError;
 use crate::sandbox::api::failures::ApiFailure;
 use crate::sandbox::api::types::ErrorBody;
@@ -39,7 +39,7 @@ struct TriggerBody {
     event_type: String,
     /// The envelope's `data`; an example unless given.
     #[serde(default)]
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Value)]
     data: Option<Value>,
     /// How many events; 1 unless given.
     #[serde(default = "one")]
@@ -173,16 +173,6 @@ async fn set_api_failures(call: Call) -> Result<HttpResponse, ApiError> {
 #[get("/sandbox/status")]
 async fn status(call: Call) -> Result<HttpResponse, ApiError> {
     ok(&StatusBody::new(call.api.engine.status(), call.api.engine.speed(), call.api.failures.left()))
-}
-
-/// Which attempts.
-#[derive(Deserialize, IntoParams)]
-#[into_params(parameter_in = Query)]
-struct AttemptsQuery {
-    /// Those with a higher number; all unless given.
-    #[serde(default)]
-    #[param(default = 0)]
-    after: u64,
 }
 
 /// What was sent.

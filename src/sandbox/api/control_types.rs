@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
 use crate::sandbox::deliver::{Attempt, Fault, Faults, Status, Strike, Triggered};
 
@@ -107,6 +107,16 @@ impl StatusBody {
         let Status { pending, retrying, in_flight, delivered, failed } = status;
         Self { pending, retrying, in_flight, delivered, failed, speed, api_failures }
     }
+}
+
+/// Which attempts.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct AttemptsQuery {
+    /// Those with a higher number; all unless given.
+    #[serde(default)]
+    #[param(default = 0)]
+    pub(super) after: u64,
 }
 
 /// One request that was sent, or was to be.

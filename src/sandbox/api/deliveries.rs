@@ -8,9 +8,8 @@ use serde::Deserialize;
 use crate::sandbox::api::answer::ok;
 use crate::sandbox::api::call::Call;
 use crate::sandbox::api::error::ApiError;
-use crate::sandbox::api::types::{
-    CursorQuery, ErrorBody, FailedTest, LogPageV1, LogPageV2, PageQuery, RetriedDelivery, TestDelivered, TestWebhook,
-};
+use crate::sandbox::api::requests::{CursorQuery, PageQuery, TestWebhook};
+use crate::sandbox::api::types::{ErrorBody, FailedTest, LogPageV1, LogPageV2, RetriedDelivery, TestDelivered};
 use crate::sandbox::api::validate::Validator;
 use crate::sandbox::deliver::RetryError;
 use crate::sandbox::store::Page;

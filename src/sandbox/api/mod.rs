@@ -17,6 +17,7 @@ mod gate;
 mod idempotency;
 mod openapi;
 mod rate;
+mod requests;
 mod routes;
 mod serve;
 mod types;

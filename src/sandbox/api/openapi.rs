@@ -3,9 +3,10 @@
 use actix_web::App;
 use actix_web::dev::{ServiceFactory, ServiceRequest};
 use utoipa::OpenApi as _;
-use utoipa::openapi::path::{Operation, PathItem};
+use utoipa::openapi::path::{Operation, Parameter, ParameterBuilder, ParameterIn, PathItem};
+use utoipa::openapi::schema::Type;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
-use utoipa::openapi::{Components, ContentBuilder, OpenApi, Ref, RefOr, ResponseBuilder};
+use utoipa::openapi::{Components, ContentBuilder, ObjectBuilder, OpenApi, Ref, RefOr, Required, ResponseBuilder};
 use utoipa_actix_web::service_config::ServiceConfig;
 use utoipa_actix_web::{AppExt as _, scope};
 
@@ -65,9 +66,12 @@ pub(super) fn document() -> OpenApi {
     let (_, mut document) = mount(App::new());
     for (path, item) in &mut document.paths.paths {
         let version = path.strip_prefix("/api/").and_then(|path| path.split('/').next()).map(ToOwned::to_owned);
-        for operation in operations(item) {
+        for (operation, changes) in operations(item) {
             if let (Some(version), Some(id)) = (&version, &operation.operation_id) {
                 operation.operation_id = Some(format!("{id}_{version}"));
+                if changes {
+                    operation.parameters.get_or_insert_default().push(RefOr::T(idempotency_key()));
+                }
             }
             errors_of_all(operation, version.is_some());
         }
@@ -86,8 +90,22 @@ pub(super) fn text(document: &OpenApi) -> String {
     text
 }
 
-fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
-    [&mut item.get, &mut item.post, &mut item.put, &mut item.patch, &mut item.delete].into_iter().flatten()
+/// Each operation, and whether it changes anything.
+fn operations(item: &mut PathItem) -> impl Iterator<Item = (&mut Operation, bool)> {
+    let changing = [&mut item.post, &mut item.put, &mut item.patch, &mut item.delete];
+    let changing = changing.into_iter().flatten().map(|operation| (operation, true));
+    item.get.iter_mut().map(|operation| (operation, false)).chain(changing)
+}
+
+fn idempotency_key() -> Parameter {
+    let text = ObjectBuilder::new().schema_type(Type::String).min_length(Some(1)).max_length(Some(255)).build();
+    ParameterBuilder::new()
+        .name("Idempotency-Key")
+        .parameter_in(ParameterIn::Header)
+        .required(Required::False)
+        .description(Some("The same request with the same key gets the same answer and is not done twice"))
+        .schema(Some(text))
+        .build()
 }
 
 /// What every operation may answer.

@@ -35,7 +35,7 @@ impl Routes {
 
     /// The route of `path`, or that there is none.
     pub(super) fn find(&self, path: &str) -> Result<Found<'_>, ApiError> {
-        if let Some(route) = self.matching(path) {
+        if let Some(route) = self.matching(path).filter(|route| !self.is_only_in_v2(path, route)) {
             return Ok(Found(route));
         }
         let text = match self.matching(&format!("{path}/")) {
@@ -43,6 +43,12 @@ impl Routes {
             None => "There is nothing at this path.",
         };
         Err(ApiError::NotFound(text.to_owned()))
+    }
+
+    /// Whether `path` is a word of v2 (`config`) that in v1 would be taken for an id.
+    fn is_only_in_v2(&self, path: &str, route: &Route) -> bool {
+        let in_v2 = || self.matching(&format!("/api/v2/{}", path.strip_prefix("/api/v1/")?));
+        !route.is_fixed() && in_v2().is_some_and(Route::is_fixed)
     }
 
     fn matching(&self, path: &str) -> Option<&Route> {
@@ -83,6 +89,10 @@ impl Route {
             method(Method::DELETE, &item.delete),
         ];
         Self { segments: path.split('/').map(segment).collect(), methods: methods.into_iter().flatten().collect() }
+    }
+
+    fn is_fixed(&self) -> bool {
+        !self.segments.contains(&Segment::Any)
     }
 
     fn matches(&self, segments: &[&str]) -> bool {

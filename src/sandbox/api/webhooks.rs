@@ -6,9 +6,9 @@ use actix_web::{HttpResponse, delete, get, patch, post};
 use crate::sandbox::api::answer::{json, ok};
 use crate::sandbox::api::call::Call;
 use crate::sandbox::api::error::ApiError;
+use crate::sandbox::api::requests::{CreateWebhook, UpdateWebhook};
 use crate::sandbox::api::types::{
-    CreateWebhook, CreatedWebhook, Done, ErrorBody, RotatedSecret, UpdateWebhook, UpdatedWebhook, WebhookDetail,
-    WebhookListV1, WebhookListV2,
+    CreatedWebhook, Done, ErrorBody, RotatedSecret, UpdatedWebhook, WebhookDetail, WebhookListV1, WebhookListV2,
 };
 use crate::sandbox::api::validate::Validator;
 use crate::sandbox::store::{Changes, NewSubscription};

@@ -169,6 +169,7 @@ impl Engine {
             commands: received,
             told: commands.clone(),
             runtime: runtime.handle().clone(),
+            speed,
             ended: Vec::new(),
             stopping: None,
         };
@@ -250,8 +251,8 @@ impl Engine {
     /// Changes by how much waits are shorter than in life, those that run included.
     pub(super) fn set_speed(&self, speed: f64) -> Result<(), SandboxError> {
         check_speed(speed)?;
-        let before = self.handle.core.speed.send_replace(speed);
-        let _ = self.handle.commands.send(Command::Stretch(before / speed));
+        self.handle.core.speed.send_replace(speed);
+        let _ = self.handle.commands.send(Command::Speed(speed));
         Ok(())
     }
 
@@ -344,11 +345,6 @@ impl Core {
             // Triggered before the faults were set.
             Err(_) => Plan::default(),
         }
-    }
-
-    /// A wait at the present speed, in microseconds.
-    fn shortened(&self, wait: Duration) -> i64 {
-        (wait.as_secs_f64() * 1e6 / *self.speed.borrow()) as i64
     }
 }
 

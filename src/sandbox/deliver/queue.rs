@@ -157,7 +157,7 @@ impl Queue {
     pub(super) fn stretch(&mut self, now: i64, factor: f64) {
         let waiting = std::mem::take(&mut self.waiting).into_vec();
         let stretched = waiting.into_iter().map(|Reverse((due, item, lane))| {
-            let due = if due > now { now + ((due - now) as f64 * factor) as i64 } else { due };
+            let due = if due > now { now.saturating_add(((due - now) as f64 * factor) as i64) } else { due };
             Reverse((due, item, lane))
         });
         self.waiting = stretched.collect();
@@ -194,9 +194,9 @@ impl Queue {
         self.busy += usize::from(self.lanes[lane].is_idle());
         let due = &mut self.lanes[lane].due;
         if first {
-            due.push_front(item)
+            due.push_front(item);
         } else {
-            due.push_back(item)
+            due.push_back(item);
         }
         self.turn(lane);
     }
@@ -234,11 +234,10 @@ impl Queue {
     /// Forgets a lane in which nothing is left.
     fn retire(&mut self, lane: usize) {
         let it = &mut self.lanes[lane];
-        if it.is_idle() && it.waiting == 0 && it.held.is_empty() && !it.has_turn {
-            if let Some(url) = it.url.take() {
-                self.by_url.remove(&url);
-                self.unused.push(lane);
-            }
+        let is_empty = it.is_idle() && it.waiting == 0 && it.held.is_empty() && !it.has_turn;
+        if is_empty && let Some(url) = it.url.take() {
+            self.by_url.remove(&url);
+            self.unused.push(lane);
         }
     }
 }

@@ -21,8 +21,8 @@ pub(super) enum Command {
     /// Deliveries that are in the store now, and are due.
     Added(Vec<Due>),
     Ended(Box<Ended>),
-    /// The speed has changed; waits are to be multiplied by this.
-    Stretch(f64),
+    /// Waits are shorter than in life by this from now on, those that run included.
+    Speed(f64),
     /// Starts nothing more, and ends with what is in flight, or after this long.
     Stop(Duration, Option<oneshot::Sender<()>>),
 }
@@ -43,6 +43,7 @@ pub(super) struct Scheduler {
     /// For the attempts to tell their ends.
     pub(super) told: Sender<Command>,
     pub(super) runtime: Handle,
+    pub(super) speed: f64,
     /// Attempts that are not recorded yet.
     pub(super) ended: Vec<Done>,
     pub(super) stopping: Option<(Instant, Option<oneshot::Sender<()>>)>,
@@ -84,7 +85,11 @@ impl Scheduler {
                     return;
                 }
             }
-            pause = self.pause(stepped.is_ok());
+            pause = match stepped {
+                Ok(true) => Duration::ZERO,
+                Ok(false) => self.pause(),
+                Err(_) => STORE_PAUSE,
+            };
         }
     }
 
@@ -98,10 +103,13 @@ impl Scheduler {
             }
             Command::Ended(ended) => {
                 let done = self.conclude(*ended);
+                // Its place is free before its end is recorded: the next is claimed in the same transaction.
+                self.queue.finished(done.place.seq, done.next_at);
                 self.ended.push(done);
             }
-            Command::Stretch(factor) => {
+            Command::Speed(speed) => {
                 let now = now();
+                let factor = std::mem::replace(&mut self.speed, speed) / speed;
                 self.queue.stretch(now, factor);
                 if let Err(error) = self.core.store.stretch_waits(now, factor) {
                     tracing::error!(%error, "the sandbox's state cannot be written: after a restart the waits are the old ones");
@@ -111,13 +119,13 @@ impl Scheduler {
         }
     }
 
-    /// Records what has ended, and sends what is due.
-    fn step(&mut self) -> Result<(), StoreError> {
+    /// Records what has ended, and sends what is due. Whether more may be sent at once.
+    fn step(&mut self) -> Result<bool, StoreError> {
         let now = now();
         self.queue.advance(now);
         let taken = if self.stopping.is_some() { Vec::new() } else { self.take_due(now) };
         if taken.is_empty() && self.ended.is_empty() {
-            return Ok(());
+            return Ok(false);
         }
         let claims: Vec<i64> = taken.iter().map(|item| item.seq).collect();
         let assumptions = &self.core.assumptions;
@@ -133,22 +141,20 @@ impl Scheduler {
         };
         let mut finished = (0, 0);
         for done in std::mem::take(&mut self.ended) {
-            self.queue.finished(done.place.seq, done.next_at);
             if done.next_at.is_none() {
                 *(if done.delivered { &mut finished.0 } else { &mut finished.1 }) += 1;
             }
         }
-        let mut gone: Vec<i64> = claims;
-        gone.retain(|seq| !step.claimed.iter().any(|claimed| claimed.place.seq == *seq));
-        for seq in gone {
-            self.queue.finished(seq, None);
+        for seq in &step.given_up {
+            self.queue.finished(*seq, None);
             finished.1 += 1;
         }
+        let more = !step.given_up.is_empty();
         for claimed in step.claimed {
             self.send(claimed, now);
         }
         self.tell_finished(finished.0, finished.1);
-        Ok(())
+        Ok(more)
     }
 
     /// Everything that may be sent now, but for what a fault holds back.
@@ -156,7 +162,7 @@ impl Scheduler {
         let mut taken = Vec::new();
         while let Some(item) = self.queue.take() {
             let plan = if item.held { Plan::default() } else { self.core.plan(item.seq, !item.tried) };
-            let later = |wait: Duration| now.saturating_add(self.core.shortened(wait));
+            let later = |wait: Duration| now.saturating_add(self.shortened(wait));
             if plan.has(Fault::Delay) {
                 self.queue.hold_until(item, later(plan.times.delay));
             } else if plan.has(Fault::Reorder) {
@@ -195,7 +201,7 @@ impl Scheduler {
         let next =
             schedule::next(attempt, max_attempts, outcome.status, outcome.retry_after, &core.assumptions, chance.f64());
         let next_at = match next {
-            Next::Again(wait) => Some(now().saturating_add(core.shortened(wait))),
+            Next::Again(wait) => Some(now().saturating_add(self.shortened(wait))),
             Next::Delivered | Next::GivenUp => None,
         };
         Done {
@@ -206,6 +212,11 @@ impl Scheduler {
             error: outcome.error,
             next_at,
         }
+    }
+
+    /// A wait at the present speed, in microseconds.
+    fn shortened(&self, wait: Duration) -> i64 {
+        (wait.as_secs_f64() * 1e6 / self.speed) as i64
     }
 
     fn tell_finished(&self, delivered: u64, failed: u64) {
@@ -227,10 +238,9 @@ impl Scheduler {
     }
 
     /// How long to sleep unless a command comes.
-    fn pause(&self, store_works: bool) -> Duration {
+    fn pause(&self) -> Duration {
         let stop = self.stopping.as_ref().map(|(deadline, _)| deadline.saturating_duration_since(Instant::now()));
         let due = match self.queue.next_due() {
-            _ if !store_works => STORE_PAUSE,
             // A millisecond is the clock's own step.
             Some(due) => Duration::from_micros(u64::try_from(due - now()).unwrap_or(0)).max(Duration::from_millis(1)),
             None => LONGEST_SLEEP,

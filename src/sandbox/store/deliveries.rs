@@ -204,7 +204,8 @@ impl Store {
     pub(in crate::sandbox) fn stretch_waits(&self, now: i64, factor: f64) -> Result<(), StoreError> {
         self.transact(|tx| {
             tx.execute(
-                "UPDATE delivery SET due_at = ?1 + CAST((due_at - ?1) * ?2 AS INTEGER) WHERE due_at > ?1",
+                // At most a century, so that the sum stays a whole number.
+                "UPDATE delivery SET due_at = ?1 + CAST(MIN((due_at - ?1) * ?2, 3e15) AS INTEGER) WHERE due_at > ?1",
                 params![now, factor],
             )?;
             tx.execute(

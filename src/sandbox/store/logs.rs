@@ -86,3 +86,22 @@ fn read(row: &Row<'_>) -> Result<LogRow, StoreError> {
         next_retry_at: row.get("next_retry_at")?,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_is_found_by_its_numbers_and_never_by_reading_the_log() {
+        let store = Store::open(None).unwrap();
+        let plan: Vec<String> = store
+            .transact(|transaction| {
+                let mut explain = transaction.prepare(&format!("EXPLAIN QUERY PLAN {PAGE}"))?;
+                explain.query_map(params![1, 2, 3], |row| row.get("detail"))?.collect::<Result<_, StoreError>>()
+            })
+            .unwrap();
+        assert_eq!(plan.len(), 2, "{plan:?}");
+        assert!(plan[0].starts_with("SEARCH log USING PRIMARY KEY (tenant=? AND number>? AND number<?)"), "{plan:?}");
+        assert!(plan[1].starts_with("SEARCH delivery USING INTEGER PRIMARY KEY"), "{plan:?}");
+    }
+}

@@ -20,7 +20,6 @@ pub(in crate::sandbox) struct Place {
 }
 
 /// A delivery that is to be sent now.
-#[derive(Debug)]
 pub(in crate::sandbox) struct Claimed {
     pub(in crate::sandbox) place: Place,
     pub(in crate::sandbox) id: String,
@@ -70,10 +69,10 @@ pub(in crate::sandbox) struct Done {
 }
 
 /// What the scheduler learns of one step.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(in crate::sandbox) struct Step {
     pub(in crate::sandbox) claimed: Vec<Claimed>,
-    /// Due ones whose subscription is gone or switched off: failed, without an attempt.
+    /// Due ones that are not sent: failed without an attempt, since their subscription is gone or switched off.
     pub(in crate::sandbox) given_up: Vec<i64>,
 }
 
@@ -100,7 +99,8 @@ impl Store {
                         tally.count(&place, false);
                         step.given_up.push(*seq);
                     }
-                    None => {}
+                    // Somebody else has emptied the table.
+                    None => step.given_up.push(*seq),
                 }
             }
             tally.write(tx)?;
