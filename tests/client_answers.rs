@@ -216,6 +216,7 @@ async fn config_is_read_set_unset_and_deleted_in_v2() {
     let server = Server::file("v2/config_update.http");
     let config = server.client(ApiVersion::V2).update_config(Some("https://b/")).await.unwrap();
     assert_eq!(config.webhook_url.as_deref(), Some("https://api.yourcompany.com/webhooks/rest"));
+    assert_eq!(config.message.as_deref(), Some("Webhook configuration updated"));
     assert_eq!(asked(&server, "v2"), said("PUT config/", r#"{"webhook_url":"https://b/"}"#));
 
     let server = Server::file("v2/config_update.http");

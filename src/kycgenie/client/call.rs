@@ -98,6 +98,11 @@ impl Client {
                 Ok(delay) => {
                     tracing::debug!(operation = call.operation, attempt, ?delay, reason = %kind, "trying again");
                     tokio::time::sleep(delay).await;
+                    if began.elapsed() >= inner.deadline {
+                        // A busy machine slept too long: an attempt without any time would only hide this failure.
+                        let gave_up = Some(GiveUp::Deadline);
+                        return Err(Error::new(call.operation, kind, request_id, attempt, gave_up, may_be_done));
+                    }
                 }
                 Err(gave_up) => {
                     let gave_up = (gave_up != GiveUp::Final).then_some(gave_up);

@@ -273,6 +273,9 @@ pub struct Config {
     /// Whether it is in use; `None` in the answer to a change, which does not tell.
     #[serde(default, deserialize_with = "lenient::maybe")]
     pub enabled: Option<bool>,
+    /// The provider's words; in the answer to a change only.
+    #[serde(default, deserialize_with = "lenient::maybe", skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
 }
 
 impl fmt::Debug for Config {
@@ -280,7 +283,7 @@ impl fmt::Debug for Config {
         f.debug_struct("Config")
             .field("webhook_url", &self.webhook_url.as_deref().map(lenient::origin))
             .field("enabled", &self.enabled)
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 
