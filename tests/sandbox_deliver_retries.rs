@@ -13,8 +13,8 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::Duration;
 
 use common::wait_for;
-use countersign::Timestamp;
 use countersign::sandbox::{LogRows, Sandbox, Trigger};
+use countersign::{Scheme, SecretEncoding, SecretFormat, Timestamp};
 use sandbox_deliver_support::*;
 use serde_json::{Value, json};
 
@@ -270,6 +270,31 @@ async fn a_wait_is_told_the_log_at_the_speed_that_was_set_last() {
     let sandbox = Sandbox::builder().state_file(&state.0).start().await.unwrap();
     assert!(slowed(&log(&sandbox)[0]));
     assert_eq!(sandbox.status().retrying, 1);
+}
+
+#[tokio::test]
+async fn a_secret_from_before_a_change_of_scheme_that_does_not_fit_it_fails_with_a_row_that_says_so() {
+    let script = Script::always("200 OK");
+    let state = StateFile::new("scheme");
+    let sandbox = quick().state_file(&state.0).start().await.unwrap();
+    subscribe(&sandbox, "case.opened", &script.url);
+    sandbox.stop().await;
+    let hex = Scheme::builder("acme")
+        .signature_header("x-signature")
+        .content("{body}")
+        .secret(SecretFormat::encoded(SecretEncoding::Hex))
+        .build()
+        .unwrap();
+    let sandbox = quick().scheme(hex).state_file(&state.0).start().await.unwrap();
+    sandbox.trigger(&Trigger::new("case.opened")).await.unwrap();
+    sandbox.settled(PATIENCE).await.unwrap();
+    let unfit = "3 failed null not sent: the secret is not written as the scheme says secrets are";
+    assert_eq!(short_log(&sandbox)[2], unfit);
+    // A new one does.
+    subscribe(&sandbox, "case.resolved", &script.url);
+    sandbox.trigger(&Trigger::new("case.resolved")).await.unwrap();
+    sandbox.settled(PATIENCE).await.unwrap();
+    assert_eq!(short_log(&sandbox)[3], "1 delivered 200 -");
 }
 
 /// Not a test of its own: the process that the next test kills.

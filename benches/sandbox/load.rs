@@ -12,7 +12,7 @@ use countersign::{
 };
 use serde_json::{Value, json};
 
-use crate::{Size, resident};
+use crate::{Size, cpu_time, resident};
 
 const PATIENCE: Duration = Duration::from_secs(1800);
 
@@ -28,8 +28,10 @@ pub(crate) async fn run(size: Size) {
     keyring.replace([key]).unwrap();
     println!("\n{subscriptions} subscriptions in memory: {} MiB", resident());
 
-    println!("\n| load | events | time | events/s | largest backlog | left at the end of the trigger | drained in |");
-    println!("|---|---|---|---|---|---|---|");
+    println!(
+        "\n| load | events | time | events/s | CPU an event | largest backlog | left at the trigger's end | drained in |"
+    );
+    println!("|---|---|---|---|---|---|---|---|");
     let steady = Trigger::new("case.opened").count(1000 * size.seconds).rate(1000.0);
     measure(&sandbox, "1,000 a second", &steady).await;
     let before = resident();
@@ -49,7 +51,7 @@ pub(crate) async fn run(size: Size) {
 
 async fn measure(sandbox: &Sandbox, name: &str, trigger: &Trigger) {
     let before = sandbox.status().delivered;
-    let started = Instant::now();
+    let (started, cpu) = (Instant::now(), cpu_time());
     let mut backlog = 0;
     let triggering = sandbox.trigger(trigger);
     tokio::pin!(triggering);
@@ -70,8 +72,9 @@ async fn measure(sandbox: &Sandbox, name: &str, trigger: &Trigger) {
     let delivered = sandbox.status().delivered - before;
     assert_eq!((delivered, sandbox.status().failed), (triggered.deliveries, 0));
     println!(
-        "| {name} | {delivered} | {all:.2?} | {:.0} | {} | {left} | {:.2?} |",
+        "| {name} | {delivered} | {all:.2?} | {:.0} | {} µs | {} | {left} | {:.2?} |",
         delivered as f64 / all.as_secs_f64(),
+        (cpu_time() - cpu).as_micros() / u128::from(delivered.max(1)),
         backlog.max(left),
         all - ended
     );
