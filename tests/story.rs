@@ -17,7 +17,7 @@ use common::listen_on;
 use countersign::kycgenie::client::{ApiKey, Client, CreatedWebhook, DeliveryStatus, NewWebhook, WebhookId};
 use countersign::kycgenie::{self, Event};
 use countersign::sandbox::{Assumptions, Attempt, Fault, Faults, Sandbox, Strike, Trigger};
-use countersign::{Clock, Delivery, HandlerError, Key, KeyId, Keyring, Receiver, SystemClock, handlers};
+use countersign::{Clock, Delivery, HandlerError, Key, KeyId, Keyring, Receiver, Secret, SystemClock, handlers};
 
 const LISTED: &str = include_str!("data/kycgenie-event-types.txt");
 const PATH: &str = "/webhooks/kycgenie";
@@ -126,9 +126,20 @@ async fn every_event_type_is_handled_once_and_the_log_tells_it() {
     let handled: BTreeSet<String> = stage.ledger.0.types.lock().unwrap().iter().cloned().collect();
     assert_eq!(handled, types.iter().map(ToString::to_string).collect());
 
+    // The test endpoint goes the same way, and tells how it went.
+    let webhook = stage.client.get(&stage.webhook).await.unwrap();
+    let tested = stage.client.test(&webhook.webhook_url).await.unwrap();
+    assert_eq!((tested.success, tested.http_status_code), (true, Some(200)), "{tested:?}");
+    stage.keyring.replace([Key::new(KeyId::new("wrong").unwrap(), Secret::new("whsec_d3Jvbmc=").unwrap())]).unwrap();
+    let tested = stage.client.test(&webhook.webhook_url).await.unwrap();
+    assert_eq!((tested.success, tested.http_status_code), (false, Some(401)), "{tested:?}");
+
     let mut logged = BTreeSet::new();
     let mut logs = stage.client.logs();
     while let Some(row) = logs.try_next().await.unwrap() {
+        if row.http_status_code == Some(401) {
+            continue; // the second test
+        }
         assert_eq!(
             (&row.status, row.http_status_code, row.attempt_number),
             (&DeliveryStatus::Delivered, Some(200), Some(1))
@@ -136,7 +147,6 @@ async fn every_event_type_is_handled_once_and_the_log_tells_it() {
         logged.insert(row.event_type);
     }
     assert_eq!(logged, handled);
-    let webhook = stage.client.get(&stage.webhook).await.unwrap();
     let stats = webhook.stats.unwrap();
     assert_eq!(
         (stats.total_deliveries, stats.successful_deliveries, stats.failed_deliveries),
