@@ -51,7 +51,7 @@ pub(crate) use content::{Content, Part};
 pub use error::{Mistakes, SchemeError};
 pub(crate) use pointer::find as find_by_pointer;
 pub use read::HeadError;
-pub(crate) use read::HeadReading;
+pub(crate) use read::{HeadReading, MAX_HEADER_LEN, MAX_SIGNATURES, parse_timestamp};
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -184,6 +184,12 @@ impl Scheme {
             EventTypeSource::Envelope => true,
             EventTypeSource::Header(name) => self.signs_header(name),
         }
+    }
+
+    /// The same scheme under another name.
+    #[cfg(feature = "cli")]
+    pub(crate) fn renamed(&self, name: Source) -> Self {
+        Self { name, ..self.clone() }
     }
 
     fn signs_header(&self, name: &HeaderName) -> bool {
