@@ -31,12 +31,12 @@ impl Search<'_> {
             RejectionKind::TooNew => return vec![Problem::TooNew { seconds, tolerance }],
             RejectionKind::TooOld => return vec![Problem::TooOld { seconds, tolerance }],
             RejectionKind::NoActiveKey => vec![Problem::NoActiveKey],
-            RejectionKind::Head(_) | RejectionKind::WrongSignature => Vec::new(),
+            RejectionKind::Head(_) | RejectionKind::Rotating | RejectionKind::WrongSignature => Vec::new(),
         };
         let body = self.captured.body();
         if let Some(key) = self.inactive_key(body) {
             problems.push(key);
-        } else if kind == RejectionKind::WrongSignature {
+        } else if matches!(kind, RejectionKind::Rotating | RejectionKind::WrongSignature) {
             problems.push(self.altered_body().unwrap_or_else(|| Problem::WrongSignature {
                 signatures: diagnosis.signatures.as_ref().map_or(0, |listed| listed.usable),
                 keys: diagnosis.keys.iter().filter(|key| key.active).count(),
