@@ -57,7 +57,8 @@ pub struct Assumptions {
     /// cannot list signatures are signed with the new secret only.
     #[serde(with = "duration")]
     pub rotation_overlap: Duration,
-    /// Which secret signs what the test endpoint sends. Its request names no subscription, so that there may be none.
+    /// Which secret signs what the test endpoint sends. Its request names a URL and no subscription, so that it may be
+    /// unsigned in truth.
     pub test_signing: TestSigning,
     /// What the test endpoint answers when the delivery fails.
     pub test_failure: TestFailure,
@@ -119,10 +120,13 @@ pub enum TestFailure {
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum TestSigning {
+    /// That of the newest active subscription of the very URL that is tested, so that a receiver which verifies accepts it;
+    /// none where there is no such subscription.
+    #[default]
+    Subscription,
     /// The secret of what goes to the tenant's own URL, which the sandbox shows in its control API.
     TenantSecret,
     /// None.
-    #[default]
     Unsigned,
 }
 

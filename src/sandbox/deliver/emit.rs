@@ -81,16 +81,19 @@ pub(super) async fn test(core: &Core, tenant: i64, url: &str) -> Result<TestOutc
     let id = format!("{id_prefix}{}", Uuid::now_v7().simple());
     let data = example::data(TEST, core.store.is_live(tenant)?);
     let body = core.delivering.signing.body(TEST, &data, &id)?;
-    let secrets = match test_signing {
-        TestSigning::TenantSecret => Secret::new(core.store.tenant_secret(tenant)?).into_iter().collect(),
-        TestSigning::Unsigned => Vec::new(),
+    let now = scheduler::now();
+    let (subscription, secrets) = match test_signing {
+        TestSigning::Subscription => core.store.secrets_for_url(tenant, url, now)?,
+        TestSigning::TenantSecret => (None, vec![core.store.tenant_secret(tenant)?]),
+        TestSigning::Unsigned => (None, Vec::new()),
     };
-    let signed = !secrets.is_empty();
-    let new = NewEvents { tenant, event_type: TEST, id_prefix, max_attempts: 1, now: scheduler::now() };
+    let secrets: Vec<_> = secrets.into_iter().filter_map(|secret| Secret::new(secret).ok()).collect();
+    let signing = (!secrets.is_empty(), subscription);
+    let new = NewEvents { tenant, event_type: TEST, id_prefix, max_attempts: 1, now };
     let sent = attempt::run_test(&core.delivering, &id, url, body.as_bytes(), secrets, SystemClock.now()).await;
     let delivered = sent.status.is_some_and(attempt::is_success);
     let outcome = (delivered, sent.status, sent.error.as_deref());
-    core.store.add_test(&new, &id, url, body.as_bytes(), signed, outcome)?;
+    core.store.add_test(&new, &id, url, body.as_bytes(), signing, outcome)?;
     sent.requests.into_iter().for_each(|request| lock(&core.attempts).push(request));
     Ok(TestOutcome { http_status_code: sent.status, error: sent.error })
 }

@@ -158,7 +158,7 @@ impl Engine {
             speed: watch::Sender::new(speed),
             faults: Mutex::new((Faults::none(), store.newest_delivery()?)),
             attempts: Mutex::default(),
-            status: Mutex::default(),
+            status: Mutex::new(Status { retrying: queue.retrying() as u64, ..Status::default() }),
             unfinished: watch::Sender::new(unfinished),
             store,
         });

@@ -80,6 +80,31 @@ impl Store {
         })
     }
 
+    /// The newest active subscription of this very URL, and its secrets, the newest first; with none, no secret.
+    pub(in crate::sandbox) fn secrets_for_url(
+        &self,
+        tenant: i64,
+        url: &str,
+        now: i64,
+    ) -> Result<(Option<i64>, Vec<String>), StoreError> {
+        self.transact(|tx| {
+            let found = tx
+                .prepare_cached(
+                    "SELECT seq, secret, CASE WHEN previous_until > ?3 THEN previous_secret END FROM subscription \
+                     WHERE tenant = ?1 AND webhook_url = ?2 AND is_active ORDER BY seq DESC LIMIT 1",
+                )?
+                .query_row(params![tenant, url, now], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+                .optional()?;
+            Ok(match found {
+                Some((seq, secret, previous)) => {
+                    let previous: Option<String> = previous;
+                    (Some(seq), std::iter::once(secret).chain(previous).collect())
+                }
+                None => (None, Vec::new()),
+            })
+        })
+    }
+
     /// Where an event of this type goes now: each active subscription to its type, to its group or to `all`; the
     /// tenant's own URL where there is none.
     pub(in crate::sandbox) fn targets(&self, tenant: i64, event_type: &str) -> Result<Vec<Target>, StoreError> {
@@ -180,20 +205,31 @@ impl Store {
         id: &str,
         url: &str,
         body: &[u8],
-        signed: bool,
+        signing: (bool, Option<i64>),
         outcome: (bool, Option<u16>, Option<&str>),
     ) -> Result<(), StoreError> {
+        let (signed, subscription) = signing;
         let (delivered, code, error) = outcome;
         self.transact(|tx| {
             let number = next_log_numbers(tx, new.tenant, 1)?;
             let status = if delivered { DELIVERED } else { FAILED };
             // Below zero, so that it takes no place among the deliveries that faults are counted by.
             tx.prepare_cached(
-                "INSERT INTO delivery (seq, id, tenant, event_type, webhook_url, body, signed, attempts, max_attempts, \
-                 outcome, log) VALUES ((SELECT MIN(0, COALESCE(MIN(seq), 0)) FROM delivery) - 1, \
-                 ?, ?, ?, ?, ?, ?, 1, 1, ?, ?)",
+                "INSERT INTO delivery (seq, id, tenant, subscription, event_type, webhook_url, body, signed, attempts, \
+                 max_attempts, outcome, log) VALUES ((SELECT MIN(0, COALESCE(MIN(seq), 0)) FROM delivery) - 1, \
+                 ?, ?, ?, ?, ?, ?, ?, 1, 1, ?, ?)",
             )?
-            .execute(params![id, new.tenant, new.event_type, url, body, signed, status, number])?;
+            .execute(params![
+                id,
+                new.tenant,
+                subscription,
+                new.event_type,
+                url,
+                body,
+                signed,
+                status,
+                number
+            ])?;
             let delivery = tx.last_insert_rowid();
             let row = NewRow { tenant: new.tenant, number, delivery, attempt: 1, now: new.now };
             row.insert(tx, status, code, error).map(drop)
