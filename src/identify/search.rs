@@ -14,8 +14,8 @@ use crate::ids::Source;
 use crate::keyring::Secret;
 use crate::time::Timestamp;
 
-/// The most bytes that are hashed in one search. The whole space over 1 MiB of body needs less.
-const BUDGET: u64 = 16 << 30;
+/// The most bytes that are hashed in one search. The whole space over 1 MiB of body and two secrets needs less.
+const BUDGET: u64 = 32 << 30;
 
 /// The most readings of one match that are looked at.
 const MAX_READINGS: usize = 16;
@@ -97,7 +97,7 @@ impl Search {
     }
 
     /// Searches, on all processors. Takes well under a second for a body of 64 KiB, and ends for a body of any size:
-    /// after 16 GiB of hashing it stops, and [`RuledOut::skipped`] says what was left.
+    /// after 32 GiB of hashing it stops, and [`RuledOut::skipped`] says what was left.
     ///
     /// Stops after the first stage with a match, so that all matches are about equally likely.
     #[must_use]
