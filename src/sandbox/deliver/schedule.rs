@@ -67,7 +67,8 @@ mod tests {
         let deaf = Assumptions { honour_retry_after: false, ..Assumptions::default() };
         let after = |seconds| Some(Duration::from_secs(seconds));
         let again = |seconds| Next::Again(Duration::from_secs(seconds));
-        let table: &[(&str, &Assumptions, u32, Option<u16>, Option<Duration>, f64, Next)] = &[
+        type Row<'a> = (&'a str, &'a Assumptions, u32, Option<u16>, Option<Duration>, f64, Next);
+        let table: &[Row<'_>] = &[
             ("delivered", &base, 1, Some(200), None, 0.5, Next::Delivered),
             ("any 2xx", &base, 3, Some(299), after(9), 0.5, Next::Delivered),
             ("a redirect is a failure", &base, 1, Some(302), None, 1.0, again(60)),
