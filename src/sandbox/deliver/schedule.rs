@@ -59,9 +59,6 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    /// What it is, under which assumptions, which attempt, its answer and `Retry-After`, the chance, what comes next.
-    type Row<'a> = (&'a str, &'a Assumptions, u32, Option<u16>, Option<Duration>, f64, Next);
-
     #[test]
     fn the_table_of_waits() {
         let base = Assumptions::default();
@@ -70,6 +67,7 @@ mod tests {
         let deaf = Assumptions { honour_retry_after: false, ..Assumptions::default() };
         let after = |seconds| Some(Duration::from_secs(seconds));
         let again = |seconds| Next::Again(Duration::from_secs(seconds));
+        type Row<'a> = (&'a str, &'a Assumptions, u32, Option<u16>, Option<Duration>, f64, Next);
         let table: &[Row<'_>] = &[
             ("delivered", &base, 1, Some(200), None, 0.5, Next::Delivered),
             ("any 2xx", &base, 3, Some(299), after(9), 0.5, Next::Delivered),

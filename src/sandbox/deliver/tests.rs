@@ -70,11 +70,10 @@ fn block_on<T>(work: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(work)
 }
 
-/// A row of the log: status, HTTP status, attempt, error, whether there is a next one.
-type Logged = (&'static str, Option<u16>, u32, Option<String>, bool);
+type Row = (&'static str, Option<u16>, u32, Option<String>, bool);
 
-/// The log, oldest first.
-fn log(store: &Store) -> Vec<Logged> {
+/// The log, oldest first: status, HTTP status, attempt, error, whether there is a next one.
+fn log(store: &Store) -> Vec<Row> {
     let (_, mut rows) = store.log_page(1, Page::Skip(0), 100).unwrap();
     rows.reverse();
     let numbers: Vec<i64> = rows.iter().map(|row| row.number).collect();
