@@ -2,8 +2,8 @@
 //!
 //! Run it: `cargo run --example quickstart`
 //!
-//! With a port behind it, it stays and receives, for you to send to:
-//! `cargo run --example quickstart -- 8080`
+//! With a port behind it, it stays and receives, for you to send to; with a key file as well, it takes the keys in there:
+//! `cargo run --example quickstart -- 8080`, `cargo run --example quickstart -- 8080 keys.toml`
 
 mod common;
 
@@ -60,18 +60,19 @@ async fn main() -> Result<(), Failure> {
     static RAN: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
     // Who signs, with what; what runs. Deliveries are remembered in memory unless something else is set.
-    let keyring = Keyring::new([Key::new(KeyId::new("2026-10")?, Secret::new(OLD_SECRET)?)])?;
-    let receiver = Receiver::builder(kycgenie::scheme(), keyring.clone()).handlers(Compliance { ran: &RAN }).build()?;
-
-    // The provider has rotated: the new key is the primary, the old one is good for another day.
-    let new = Key::new(KeyId::new("2026-11")?, Secret::new(SECRET)?);
-    keyring.rotate(new, Duration::from_secs(24 * 60 * 60))?;
+    let file = std::env::args().nth(2);
+    let keyring = match &file {
+        Some(file) => Keyring::watch(file)?,
+        None => rotated()?,
+    };
+    let receiver = Receiver::builder(kycgenie::scheme(), keyring).handlers(Compliance { ran: &RAN }).build()?;
 
     let port = std::env::args().nth(1).map(|port| port.parse()).transpose()?;
     let (addr, server) = listen(port.unwrap_or(0), move || receiver.at(PATH))?;
     println!("listening on http://{addr}{PATH}\n");
     if port.is_some() {
-        println!("sign deliveries with the secret {SECRET}; stop with Ctrl-C");
+        let secret = file.map_or_else(|| format!("the secret {SECRET}"), |file| format!("a key in {file}"));
+        println!("sign deliveries with {secret}; stop with Ctrl-C");
         return Ok(server.await?);
     }
     let handle = server.handle();
@@ -115,4 +116,12 @@ async fn main() -> Result<(), Failure> {
     }
     handle.stop(true).await;
     Ok(())
+}
+
+/// The keys after a rotation: the new one is the primary, the old one is good for another day.
+fn rotated() -> Result<Keyring, Failure> {
+    let keyring = Keyring::new([Key::new(KeyId::new("2026-10")?, Secret::new(OLD_SECRET)?)])?;
+    let new = Key::new(KeyId::new("2026-11")?, Secret::new(SECRET)?);
+    keyring.rotate(new, Duration::from_secs(24 * 60 * 60))?;
+    Ok(keyring)
 }

@@ -100,6 +100,13 @@ impl RunningDigest {
         self.0.update(bytes);
     }
 
+    /// Whether any of `candidates` is the digest of everything that was fed: every one is compared in full.
+    #[cfg(feature = "cli")]
+    pub(crate) fn matches_any(self, candidates: &[[u8; 32]]) -> Choice {
+        let digest = self.finish();
+        candidates.iter().fold(Choice::from(0), |found, candidate| found | digest.ct_eq(candidate))
+    }
+
     /// The digest of everything that was fed.
     pub(crate) fn finish(self) -> [u8; 32] {
         self.0.finalize().into()

@@ -63,6 +63,12 @@ impl MacEncoding {
     }
 }
 
+/// `bytes` in base64, padded. For what is no secret.
+#[cfg(feature = "cli")]
+pub(crate) fn base64(bytes: &[u8]) -> String {
+    STANDARD.encode(bytes)
+}
+
 /// How key bytes are made of the secret as the provider hands it out.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

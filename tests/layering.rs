@@ -245,6 +245,8 @@ fn used(source: &Source) -> Vec<(String, usize)> {
                 }
             }
             Token::Ident(_) if is_continued(tokens, at) => {}
+            // A program is a crate of its own, which uses the library by its name.
+            Token::Ident(word) if word == "crate" && source.path.starts_with("src/bin/") => {}
             Token::Ident(word) if word == "crate" || word == "countersign" => {
                 heads(tokens, at + 1, &mut used);
             }
@@ -617,6 +619,13 @@ fn a_name_at_the_root_is_followed_to_its_room() {
     let store = ("src/store/mod.rs", "macro_rules! planted { () => {} }");
     let found = breaches(&[store, ("src/scheme/mod.rs", "crate::planted! {}")]);
     assert_eq!(found, ["src/scheme/mod.rs:1: `scheme` (floor 2) uses `store` (floor 4)"]);
+}
+
+#[test]
+fn a_program_is_a_crate_of_its_own() {
+    sound("src/bin/countersign/send.rs", "use crate::output::Out; use countersign::verify::Signer;");
+    let found = breach("src/bin/countersign/send.rs", "use countersign::output::Out;");
+    assert_eq!(found, "src/bin/countersign/send.rs:1: `bin` uses `output`, which stands on no floor");
 }
 
 #[test]

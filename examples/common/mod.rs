@@ -1,7 +1,7 @@
 //! What every example needs: a server on a free port, and a sender that speaks plain HTTP.
 #![allow(dead_code, unreachable_pub, reason = "not every example uses all of it")]
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 
 use actix_web::dev::{HttpServiceFactory, Server, ServerHandle};
@@ -31,6 +31,14 @@ where
 {
     let server = HttpServer::new(move || App::new().service(service())).workers(1).bind(("127.0.0.1", port))?;
     Ok((server.addrs()[0], server.run()))
+}
+
+/// Serves on a port that is bound already: a provider wants the address before it shows the secret that a receiver needs.
+pub fn listen_on<S>(listener: TcpListener, service: impl Fn() -> S + Clone + Send + 'static) -> Result<Server, Failure>
+where
+    S: HttpServiceFactory + 'static,
+{
+    Ok(HttpServer::new(move || App::new().service(service())).workers(1).listen(listener)?.run())
 }
 
 /// Posts a body and returns the status and the value of `Retry-After`.

@@ -71,7 +71,7 @@ impl Content {
     /// Then the same signed bytes could be cut in another place: whoever has a say in what a provider sends could have
     /// `….1750000000.…` signed as a body, and hand it in as an id, a fresh time and another body. The Standard Webhooks
     /// specification ("Signature scheme") forbids the `.` in ids for that reason.
-    pub(super) fn blurs_the_edge_of(&self, index: usize, value: &[u8]) -> bool {
+    pub(crate) fn blurs_the_edge_of(&self, index: usize, value: &[u8]) -> bool {
         // Read from the outside in: what stands before the body ends at its text, what stands behind begins after it.
         if index < self.body_at {
             let Some(Part::Literal(end)) = self.parts.get(index + 1) else {

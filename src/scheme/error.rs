@@ -26,11 +26,11 @@ impl Mistakes {
         self.0.iter().map(|(setting, mistake)| (*setting, mistake.as_str()))
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    pub(super) fn push(&mut self, setting: &'static str, mistake: impl fmt::Display) {
+    pub(crate) fn push(&mut self, setting: &'static str, mistake: impl fmt::Display) {
         self.0.push((setting, mistake.to_string()));
     }
 

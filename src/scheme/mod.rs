@@ -52,6 +52,8 @@ pub use error::{Mistakes, SchemeError};
 pub(crate) use pointer::find as find_by_pointer;
 pub use read::HeadError;
 pub(crate) use read::HeadReading;
+#[cfg(feature = "cli")]
+pub(crate) use read::{MAX_HEADER_LEN, MAX_SIGNATURES, parse_timestamp};
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -184,6 +186,12 @@ impl Scheme {
             EventTypeSource::Envelope => true,
             EventTypeSource::Header(name) => self.signs_header(name),
         }
+    }
+
+    /// The same scheme under another name.
+    #[cfg(feature = "cli")]
+    pub(crate) fn renamed(&self, name: Source) -> Self {
+        Self { name, ..self.clone() }
     }
 
     fn signs_header(&self, name: &HeaderName) -> bool {

@@ -11,10 +11,10 @@ use crate::scheme::{Content, EventTypeSource, HeaderName, IdSource, Part, Scheme
 use crate::time::Timestamp;
 
 /// The longest header that is read, in bytes: room for [`MAX_SIGNATURES`] base64 or hex signatures.
-const MAX_HEADER_LEN: usize = 4096;
+pub(crate) const MAX_HEADER_LEN: usize = 4096;
 
 /// The most signatures of one delivery that are tried. A sender in rotation lists two.
-const MAX_SIGNATURES: usize = 32;
+pub(crate) const MAX_SIGNATURES: usize = 32;
 
 /// The most digits of a time: 999,999,999,999 seconds are the year 33658. Thirteen digits are milliseconds.
 const MAX_TIMESTAMP_DIGITS: usize = 12;

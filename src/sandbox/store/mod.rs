@@ -1,9 +1,25 @@
 //! What the sandbox knows: one SQLite database, in memory or in a file.
 
-use std::path::Path;
+mod deliveries;
+mod idempotency;
+mod logs;
+mod open;
+mod subscriptions;
+mod tenants;
+
 use std::sync::{Mutex, PoisonError};
 
 use rusqlite::{Connection, Transaction};
+use uuid::Uuid;
+
+use crate::sandbox::SandboxError;
+use crate::time::Timestamp;
+
+pub(super) use deliveries::{Claimed, Done, Due, NewEvents, Place, Unretried};
+pub(super) use idempotency::{Answered, Claim};
+pub(super) use logs::{LogRow, Page};
+pub(super) use subscriptions::{Changes, NewSubscription, Subscription};
+pub(super) use tenants::Tenant;
 
 /// The database. Every use is short and one transaction; it is used from blocking threads or for well under a
 /// millisecond.
@@ -15,21 +31,6 @@ pub(super) struct Store {
 pub(super) type StoreError = rusqlite::Error;
 
 impl Store {
-    /// Opens the state in `path`, or a new one in memory.
-    pub(super) fn open(path: Option<&Path>) -> Result<Self, StoreError> {
-        let connection = match path {
-            Some(path) => Connection::open(path)?,
-            None => Connection::open_in_memory()?,
-        };
-        // A killed process loses nothing that was committed; a power cut may lose the last moments, which a sandbox bears.
-        connection.pragma_update(None, "journal_mode", "WAL")?;
-        connection.pragma_update(None, "synchronous", "NORMAL")?;
-        connection.pragma_update(None, "foreign_keys", true)?;
-        connection.set_prepared_statement_cache_capacity(64);
-        connection.execute_batch(include_str!("schema.sql"))?;
-        Ok(Self { connection: Mutex::new(connection) })
-    }
-
     /// Runs `work` as one transaction, which is undone when it fails.
     pub(super) fn transact<T, E: From<StoreError>>(
         &self,
@@ -42,4 +43,21 @@ impl Store {
         transaction.commit()?;
         Ok(done)
     }
+}
+
+impl From<StoreError> for SandboxError {
+    /// Keeps what SQLite says, which names tables and columns and never a value.
+    fn from(error: StoreError) -> Self {
+        Self::Storage(error.to_string())
+    }
+}
+
+/// Times are stored as microseconds since the Unix epoch.
+pub(super) fn micros(at: Timestamp) -> i64 {
+    at.as_millis().saturating_mul(1000)
+}
+
+/// A UUID in a column.
+fn uuid(row: &rusqlite::Row<'_>, column: &str) -> Result<Uuid, StoreError> {
+    row.get(column).map(Uuid::from_bytes)
 }

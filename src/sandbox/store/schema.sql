@@ -13,7 +13,7 @@ CREATE TABLE IF NOT EXISTS api_key (
     tenant INTEGER NOT NULL REFERENCES tenant (id)
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS subscription (
-    seq               INTEGER PRIMARY KEY,
+    seq               INTEGER PRIMARY KEY AUTOINCREMENT, -- never used again: deliveries outlive their subscription
     id                BLOB    NOT NULL UNIQUE,  -- UUID
     tenant            INTEGER NOT NULL REFERENCES tenant (id),
     event_type        TEXT    NOT NULL,
@@ -35,14 +35,18 @@ CREATE INDEX IF NOT EXISTS subscription_match ON subscription (tenant, event_typ
 CREATE INDEX IF NOT EXISTS subscription_list ON subscription (tenant, seq);
 -- One event on its way to one receiver. Its id is the delivery id that the receiver sees, the same for every attempt.
 CREATE TABLE IF NOT EXISTS delivery (
-    seq          INTEGER PRIMARY KEY,
+    seq          INTEGER PRIMARY KEY AUTOINCREMENT,
     id           TEXT    NOT NULL,
     tenant       INTEGER NOT NULL,
-    subscription INTEGER,                       -- subscription.seq; null for the tenant's fallback
+    subscription INTEGER,                       -- subscription.seq; null for the tenant's fallback and for tests
     event_type   TEXT    NOT NULL,
     webhook_url  TEXT    NOT NULL,
     body         BLOB    NOT NULL,
-    attempts     INTEGER NOT NULL DEFAULT 0,
+    signed       INTEGER NOT NULL DEFAULT 1,
+    attempts     INTEGER NOT NULL DEFAULT 0,    -- how many have been made
+    max_attempts INTEGER NOT NULL,              -- with which attempt it ends
+    outcome      INTEGER NOT NULL DEFAULT 0,    -- 0 none yet, 1 delivered, 2 failed: as the statistics count it
+    log          INTEGER NOT NULL,              -- log.number of its newest row
     due_at       INTEGER                        -- null once it is delivered or given up
 );
 CREATE INDEX IF NOT EXISTS delivery_due ON delivery (due_at) WHERE due_at IS NOT NULL;
@@ -65,6 +69,8 @@ CREATE TABLE IF NOT EXISTS idempotency (
     fingerprint BLOB    NOT NULL,               -- of method, path and body
     status      INTEGER,                        -- null while the first request is still being worked on
     answer      BLOB,
+    request_id  BLOB,                           -- of the first request: its answer may hold it
     created_at  INTEGER NOT NULL,
     PRIMARY KEY (tenant, key)
 ) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS idempotency_age ON idempotency (created_at);

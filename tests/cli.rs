@@ -1,0 +1,24 @@
+//! The command line, as the real program that a user runs.
+
+#![cfg(feature = "cli")]
+#![allow(clippy::panic, reason = "a test ends so")]
+
+#[path = "cli/support.rs"]
+mod support;
+
+#[path = "cli/failures.rs"]
+mod failures;
+#[path = "cli/help.rs"]
+mod help;
+#[path = "cli/identifying.rs"]
+mod identifying;
+#[path = "cli/listening.rs"]
+mod listening;
+#[path = "cli/readme.rs"]
+mod readme;
+#[path = "cli/sandbox.rs"]
+mod sandbox;
+#[path = "cli/secrets.rs"]
+mod secrets;
+#[path = "cli/signing.rs"]
+mod signing;

@@ -1,0 +1,5 @@
+use countersign::Scheme;
+
+pub fn scheme() -> Scheme {
+    Scheme::stripe()
+}
