@@ -227,7 +227,8 @@ pub struct Batch {
     pub leased: Vec<Leased>,
     /// How many went to the dead, because their last attempt had ended without a word.
     pub buried: u64,
-    /// When the next of what is pending becomes due, or the next lease runs out; in the past when `limit` was reached.
+    /// When something becomes due next after `now`: a pause ends, or a lease runs out. What is due already and was not
+    /// leased, for want of hands or beside a suspect, is not meant; the bell tells of that.
     pub next_due: Option<Timestamp>,
 }
 

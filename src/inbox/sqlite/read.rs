@@ -37,13 +37,15 @@ pub(super) fn stats(connection: &Connection) -> rusqlite::Result<Stats> {
     };
     let oldest = connection.query_row(
         "SELECT received_at FROM countersign_inbox \
-         WHERE number = (SELECT min(number) FROM countersign_inbox WHERE state < 2)",
+         WHERE number IN (SELECT min(number) FROM countersign_inbox WHERE state = 0 \
+                          UNION ALL SELECT min(number) FROM countersign_inbox WHERE state = 1) \
+         ORDER BY received_at LIMIT 1",
         [],
         |row| row.get(0),
     );
     Ok(Stats {
-        pending: count("state < 2 AND state = 0")?,
-        running: count("state < 2 AND state = 1")?,
+        pending: count("state = 0")?,
+        running: count("state = 1")?,
         waiting: count("entity IS NOT NULL AND state < 3 AND state = 2")?,
         done: count("state = 3")?,
         dead: count("state = 4")?,

@@ -27,8 +27,10 @@ CREATE TABLE countersign_inbox (
   last_error     TEXT
 ) STRICT;
 
--- What may become due. Those that are done or dead, which are most, are not in it.
-CREATE INDEX countersign_inbox_due ON countersign_inbox (due_at, state) WHERE state < 2;
+-- What is to run, in the order in which it becomes due. What is done, which is most, is in neither of these two.
+CREATE INDEX countersign_inbox_pending ON countersign_inbox (due_at) WHERE state = 0;
+-- What is leased: no more than there are hands, however long the queue is.
+CREATE INDEX countersign_inbox_running ON countersign_inbox (due_at, silent) WHERE state = 1;
 -- Who is next of an entity.
 CREATE INDEX countersign_inbox_entity ON countersign_inbox (entity, number, state)
   WHERE entity IS NOT NULL AND state < 3;

@@ -87,17 +87,19 @@ pub(super) fn claim(tx: &Transaction<'_>, wanted: Wanted, tokens: &[u128], now: 
     let suspicious = wanted.silent_before_suspect();
     // One that is suspected of killing its process runs beside no other suspect, or all of them would go down with it.
     let mut alone = tx.prepare_cached(
-        "SELECT NOT EXISTS (SELECT 1 FROM countersign_inbox \
-         WHERE state < 2 AND state = 1 AND due_at > ?1 AND silent >= ?2)",
+        "SELECT NOT EXISTS (SELECT 1 FROM countersign_inbox WHERE state = 1 AND due_at > ?1 AND silent >= ?2)",
     )?;
     if alone.query_row(params![now.as_millis(), suspicious], |row| row.get(0))? {
-        let suspects = "state = 1 AND silent + 1 >= ?3";
-        lease_due(tx, suspects, 1, wanted, &mut tokens, &mut batch, now)?;
+        lease_due(tx, "state = 1 AND silent + 1 >= ?3", 1, wanted, &mut tokens, &mut batch, now)?;
     }
-    let others = "NOT (state = 1 AND silent + 1 >= ?3)";
-    lease_due(tx, others, wanted.limit, wanted, &mut tokens, &mut batch, now)?;
-    let mut next = tx.prepare_cached("SELECT min(due_at) FROM countersign_inbox WHERE state < 2")?;
-    batch.next_due = next.query_row([], |row| row.get::<_, Option<i64>>(0))?.map(Timestamp::from_millis);
+    lease_due(tx, "state = 1 AND silent + 1 < ?3", wanted.limit, wanted, &mut tokens, &mut batch, now)?;
+    lease_due(tx, "state = 0 AND ?3 > 0", wanted.limit, wanted, &mut tokens, &mut batch, now)?;
+    let mut next = tx.prepare_cached(
+        "SELECT min(due_at) FROM (SELECT min(due_at) AS due_at FROM countersign_inbox WHERE state = 0 AND due_at > ?1 \
+         UNION ALL SELECT min(due_at) FROM countersign_inbox WHERE state = 1 AND due_at > ?1)",
+    )?;
+    let next = next.query_row([now.as_millis()], |row| row.get::<_, Option<i64>>(0))?;
+    batch.next_due = next.map(Timestamp::from_millis);
     Ok(batch)
 }
 
@@ -113,7 +115,7 @@ fn lease_due(
 ) -> rusqlite::Result<()> {
     let mut due = tx.prepare_cached(&format!(
         "SELECT number, attempts, entity, last_error, state FROM countersign_inbox \
-         WHERE state < 2 AND due_at <= ?1 AND {condition} ORDER BY due_at, number LIMIT ?2",
+         WHERE {condition} AND due_at <= ?1 ORDER BY due_at, number LIMIT ?2",
     ))?;
     let mut lease = tx.prepare_cached(
         "UPDATE countersign_inbox SET state = 1, token = ?2, due_at = ?3, attempts = ?4, silent = silent + ?5 \
