@@ -151,7 +151,7 @@ async fn what_always_fails_is_dead_after_exactly_the_maximum_and_nobody_else_is_
     until_count(&inbox, State::Done, 4).await;
     workers.drain(Duration::from_secs(5)).await;
     let dead = entries(&inbox, State::Dead).await;
-    let of = |id: &str| dead.iter().find(|entry| entry.delivery_id.as_ref().unwrap() == &id).unwrap();
+    let of = |id: &str| dead.iter().find(|entry| entry.delivery_id.as_ref().unwrap().as_str() == id).unwrap();
     for (id, attempts, error) in [
         ("fails", 4, "the database is away"),
         ("panics", 4, "the handler panicked"),
@@ -258,7 +258,10 @@ async fn draining_lets_handlers_end_and_gives_back_what_takes_too_long() {
 
 /// Counts what runs at once, by entity, and the order.
 #[derive(Clone, Default)]
-struct Orderly(Arc<Mutex<HashMap<String, (bool, Vec<String>)>>>);
+struct Orderly(Arc<Mutex<HashMap<String, Seen>>>);
+
+/// Whether one is running, and which have begun.
+type Seen = (bool, Vec<String>);
 
 impl Handlers for Orderly {
     type Event = Event;

@@ -80,7 +80,7 @@ fn a_kill_at_every_step_boundary_loses_nothing_and_doubles_nothing() {
             if boundary == "answered" {
                 harness.round(&name, None, |senders| senders.wait_for_acknowledgements(nth as usize));
             } else {
-                harness.round(&name, Some(format!("{boundary}:{nth}")), |_| {});
+                harness.round(&name, Some(&format!("{boundary}:{nth}")), |_| {});
             }
         }
     }
@@ -141,10 +141,10 @@ impl Harness {
 
     /// Starts the child on what the one before has left, waits until that is worked on, checks; then lets the senders
     /// loose until the child is killed, or has ended by itself.
-    fn round(&mut self, name: &str, die_at: Option<String>, load: impl FnOnce(&Senders)) {
+    fn round(&mut self, name: &str, die_at: Option<&str>, load: impl FnOnce(&Senders)) {
         self.recover(name);
         let dies = die_at.is_some();
-        let mut child = Child::start(&self.folder, die_at.as_deref(), true);
+        let mut child = Child::start(&self.folder, die_at, true);
         let started = Instant::now();
         self.senders.go(child.addr);
         load(&self.senders);
