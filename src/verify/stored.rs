@@ -146,9 +146,13 @@ mod tests {
 
     const NOW: Timestamp = Timestamp::from_secs(1_750_000_000);
 
-    fn keyring(text: &str) -> Keyring {
-        let key = Key::new(KeyId::new(text).unwrap(), Secret::new(text).unwrap());
-        Keyring::new([key]).unwrap()
+    fn key(name: &str) -> Key {
+        let secret = Secret::new(&format!("whsec_{0}{0}{0}{0}", name.repeat(4))).unwrap();
+        Key::new(KeyId::new(name).unwrap(), secret)
+    }
+
+    fn keyring(name: &str) -> Keyring {
+        Keyring::new([key(name)]).unwrap()
     }
 
     fn stored(scheme: &Scheme, keyring: &Keyring) -> StoredDelivery {
@@ -186,10 +190,10 @@ mod tests {
     fn the_keys_that_count_are_those_of_the_moment_at_which_it_came() {
         let (scheme, keyring) = (Scheme::standard_webhooks(), keyring("a"));
         let stored = stored(&scheme, &keyring);
-        keyring.rotate(Key::new(KeyId::new("b").unwrap(), Secret::new("b").unwrap()), Duration::ZERO).unwrap();
+        keyring.rotate_at(key("b"), Duration::from_hours(1), NOW).unwrap();
         let verifier = Verifier::new(scheme, keyring.clone()).unwrap();
         assert!(verifier.verify_stored(&stored).is_ok(), "rotated out after it came");
-        keyring.replace([Key::new(KeyId::new("b").unwrap(), Secret::new("b").unwrap())]).unwrap();
+        keyring.replace([key("b")]).unwrap();
         assert_eq!(verifier.verify_stored(&stored).map(drop), Err(RejectionKind::WrongSignature.into()));
     }
 
