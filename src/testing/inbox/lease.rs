@@ -1,6 +1,7 @@
 //! The cases about leases and attempts.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::case::{ANSWERS, Case, LEASE, MAX_ATTEMPTS, TICK, ids};
 use crate::dedupe::Settled;
@@ -121,7 +122,8 @@ pub async fn what_ended_twice_without_a_word_runs_beside_no_other_such<S: InboxS
     let suspect = third.iter().find(|leased| leased.lease.attempt == 3).expect("a suspect").lease;
     let mut listener = case.store.bell().listen();
     assert_eq!(case.complete(&suspect, now).await, Settled::Current);
-    listener.heard().await;
+    let rung = tokio::time::timeout(Duration::from_secs(10), listener.heard()).await;
+    assert!(rung.is_ok(), "the bell did not ring");
     let next = claim(now).await;
     assert_eq!((next.len(), next[0].lease.attempt), (1, 3), "one after the other");
     let retried = case.store.retry(&next[0].lease, now, "busy", now).await.expect(ANSWERS);

@@ -36,12 +36,13 @@ pub use order::{
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::join_all;
 
 use self::case::{ANSWERS, Case, LEASE, MAX_ATTEMPTS, TICK, altered, ids, incoming};
 use crate::dedupe::Settled;
-use crate::inbox::{Accepted, InboxStore, Query, Replay, State, Wanted, step};
+use crate::inbox::{Accepted, InboxStore, Listener, Query, Replay, State, Wanted, step};
 
 /// Sets what is called when this process comes to a boundary between two steps: the name of the step, and where in it.
 /// For tests that end a process there. `false` when there is a hook already.
@@ -276,17 +277,21 @@ pub async fn the_next_due_time_is_told<S: InboxStore>(store: Arc<S>) {
 pub async fn the_bell_rings_when_something_is_due<S: InboxStore>(store: Arc<S>) {
     let case = Case::new(store);
     let mut listener = case.store.bell().listen();
+    let rung = async |listener: &mut Listener| {
+        let rung = tokio::time::timeout(Duration::from_secs(10), listener.heard()).await;
+        assert!(rung.is_ok(), "the bell did not ring");
+    };
     case.keep("msg_1").await;
-    listener.heard().await;
+    rung(&mut listener).await;
     let lease = case.claim_one(case.start).await.lease;
     listener.hush();
     assert_eq!(case.store.release(&lease, case.start).await.expect(ANSWERS), Settled::Current);
-    listener.heard().await;
+    rung(&mut listener).await;
     let lease = case.claim_one(case.start).await.lease;
     assert_eq!(case.dead(&lease, case.start).await, Settled::Current);
     listener.hush();
     case.store.replay(Replay::AllDead, case.start).await.expect(ANSWERS);
-    listener.heard().await;
+    rung(&mut listener).await;
 }
 
 /// In the order in which they were accepted.
