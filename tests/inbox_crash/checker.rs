@@ -26,6 +26,16 @@ impl Checker {
         self.connection.query_row(text, [], |row| row.get(0)).unwrap()
     }
 
+    pub(crate) fn count(&self, condition: &str) -> i64 {
+        let text = format!("SELECT count(*) FROM countersign_inbox WHERE {condition}");
+        self.connection.query_row(&text, [], |row| row.get(0)).unwrap()
+    }
+
+    pub(crate) fn is_kept(&self, id: &str) -> bool {
+        let text = "SELECT count(*) FROM countersign_inbox WHERE delivery_id = ?1";
+        self.connection.query_row(text, [id], |row| row.get::<_, i64>(0)).unwrap() > 0
+    }
+
     pub(crate) fn dead(&self) -> Vec<(String, i64)> {
         let text = "SELECT delivery_id, attempts FROM countersign_inbox WHERE state = 4";
         let mut rows = self.connection.prepare(text).unwrap();

@@ -46,6 +46,13 @@ impl Child {
         Self { process, addr: SocketAddr::from(([127, 0, 0, 1], port)) }
     }
 
+    /// Asks it to end, waits until it has, and tells whether it did so by itself.
+    pub(crate) fn terminate(mut self) -> bool {
+        let id = self.process.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+        self.process.wait().unwrap().success()
+    }
+
     pub(crate) fn is_over(&mut self) -> bool {
         self.process.try_wait().unwrap().is_some()
     }
@@ -97,13 +104,19 @@ pub(crate) fn run_if_told() {
         let inbox = Inbox::<Event, _>::new(SqliteInbox::open(file).unwrap());
         let keyring = Keyring::single(Secret::new(SECRET).unwrap());
         let receiver = Receiver::builder(Scheme::standard_webhooks(), keyring).inbox(inbox.clone()).build().unwrap();
-        let _workers = (std::env::var(WORKERS).unwrap() == "1").then(|| {
+        let workers = (std::env::var(WORKERS).unwrap() == "1").then(|| {
             inbox.transactional_workers(Ledger).lease(LEASE).max_attempts(MAX_ATTEMPTS).concurrency(64).start()
         });
-        let server = HttpServer::new(move || App::new().service(receiver.at(PATH))).workers(1).disable_signals();
+        let server = HttpServer::new(move || App::new().service(receiver.at(PATH))).workers(1);
         let server = server.bind(("127.0.0.1", 0)).unwrap();
         println!("PORT {}", server.addrs()[0].port());
         std::io::stdout().flush().unwrap();
+        // Until SIGTERM, which ends it gracefully; or until it is killed.
         server.run().await.unwrap();
+        if let Some(workers) = workers {
+            workers.drain(Duration::from_secs(10)).await;
+        }
+        // What runs the tests would report to a parent that has stopped listening.
+        std::process::exit(0);
     });
 }

@@ -21,6 +21,8 @@ struct Shared {
     /// Where to send, while there is somebody.
     target: Mutex<Option<SocketAddr>>,
     acknowledged: Mutex<HashSet<String>>,
+    /// What was sent in whole and not answered.
+    broken: Mutex<HashSet<String>>,
     wrong: Mutex<Vec<(String, String)>>,
     ended: AtomicBool,
     next: AtomicU64,
@@ -34,6 +36,7 @@ impl Senders {
         let shared = Arc::new(Shared {
             target: Mutex::default(),
             acknowledged: Mutex::default(),
+            broken: Mutex::default(),
             wrong: Mutex::default(),
             ended: AtomicBool::new(false),
             next: AtomicU64::new(0),
@@ -58,6 +61,11 @@ impl Senders {
         self.shared.acknowledged.lock().unwrap().clone()
     }
 
+    /// What was sent in whole since the last call, and not answered.
+    pub(crate) fn take_broken(&self) -> HashSet<String> {
+        std::mem::take(&mut *self.shared.broken.lock().unwrap())
+    }
+
     /// Answers that are neither 200 nor 503.
     pub(crate) fn wrong(&self) -> Vec<(String, String)> {
         self.shared.wrong.lock().unwrap().clone()
@@ -75,7 +83,11 @@ impl Senders {
 
     pub(crate) fn send_one(&self, addr: SocketAddr, id: &str) -> u16 {
         let mut stream = TcpStream::connect(addr).unwrap();
-        self.shared.post(&mut stream, id).unwrap()
+        self.send_on(&mut stream, id)
+    }
+
+    pub(crate) fn send_on(&self, stream: &mut TcpStream, id: &str) -> u16 {
+        self.shared.post(stream, id).unwrap()
     }
 }
 
@@ -142,17 +154,23 @@ impl Shared {
         request += &body;
         stream.set_read_timeout(Some(Duration::from_secs(20)))?;
         stream.write_all(request.as_bytes())?;
-        let mut answer = Vec::new();
-        loop {
-            let mut chunk = [0; 1024];
-            let count = stream.read(&mut chunk)?;
-            if count == 0 {
-                return Err(std::io::ErrorKind::UnexpectedEof.into());
-            }
-            answer.extend_from_slice(&chunk[..count]);
-            if let Some(status) = whole(&answer) {
-                return Ok(status);
-            }
+        receive(stream).inspect_err(|_| {
+            self.broken.lock().unwrap().insert(id.to_owned());
+        })
+    }
+}
+
+fn receive(stream: &mut TcpStream) -> std::io::Result<u16> {
+    let mut answer = Vec::new();
+    loop {
+        let mut chunk = [0; 1024];
+        let count = stream.read(&mut chunk)?;
+        if count == 0 {
+            return Err(std::io::ErrorKind::UnexpectedEof.into());
+        }
+        answer.extend_from_slice(&chunk[..count]);
+        if let Some(status) = whole(&answer) {
+            return Ok(status);
         }
     }
 }
