@@ -127,6 +127,64 @@ async fn the_same_handlers_run_inline_and_from_the_inbox() {
     assert_eq!(probe.runs("msg_1"), 2, "once inline and once from the inbox");
 }
 
+#[cfg(feature = "macros")]
+mod with_macros {
+    use std::sync::{Arc, Mutex};
+    use std::time::Duration;
+
+    use countersign::inbox::{Inbox, SqliteInbox, State};
+    use countersign::kycgenie::{Event, Screening, ScreeningPayload};
+    use countersign::testing::FakeClock;
+    use countersign::{Delivery, HandlerError, Receiver, RequestView, handlers};
+
+    use super::common::{NOW, keyring, scheme, signed};
+    use super::inbox_common::{Folder, until};
+    use super::{InboxStore, Query};
+
+    #[derive(Clone, Default)]
+    struct Compliance(Arc<Mutex<Vec<String>>>);
+
+    #[handlers(Event)]
+    impl Compliance {
+        #[on(Screening::Completed)]
+        async fn cleared(&self, screening: ScreeningPayload, delivery: &Delivery) -> Result<(), HandlerError> {
+            let entity: String = screening.data().field("entity_id").ok_or("a screening without an entity")?;
+            self.0.lock().unwrap().push(format!("cleared {entity} {}", delivery.effect_key()));
+            Ok(())
+        }
+
+        #[otherwise]
+        async fn rest(&self, delivery: &Delivery) {
+            self.0.lock().unwrap().push(format!("rest {}", delivery.event_type().unwrap()));
+        }
+    }
+
+    #[tokio::test]
+    async fn one_impl_block_runs_inline_and_from_the_inbox_unchanged() {
+        let (inline, durable, folder) = (Compliance::default(), Compliance::default(), Folder::new());
+        let inbox = Inbox::<Event, _>::new(SqliteInbox::open(folder.file()).unwrap());
+        let workers = inbox.workers(durable.clone()).concurrency(1).start();
+        let builder = || Receiver::builder(scheme(), keyring()).clock(FakeClock::at(NOW));
+        let now_or_later =
+            (builder().handlers(inline.clone()).build().unwrap(), builder().inbox(inbox.clone()).build().unwrap());
+        for (id, body) in [
+            ("msg_1", r#"{"event":"screening.completed","data":{"entity_id":"ent_7"}}"#),
+            ("msg_2", r#"{"event":"onboarding.completed","data":{}}"#),
+            ("msg_3", r#"{"event":"sanctions.updated","data":{}}"#),
+        ] {
+            let post = signed(id, body);
+            let request = RequestView::new(&post.headers, post.body.clone());
+            assert_eq!(now_or_later.0.receive(request.clone(), NOW).await.status(), 200);
+            assert_eq!(now_or_later.1.receive(request, NOW).await.status(), 200);
+        }
+        let done = Query::of(State::Done);
+        until("three done", async || inbox.store().list(done).await.unwrap().len() == 3).await;
+        workers.drain(Duration::from_secs(5)).await;
+        assert_eq!(*inline.0.lock().unwrap(), *durable.0.lock().unwrap());
+        assert_eq!(inline.0.lock().unwrap().len(), 3);
+    }
+}
+
 #[tokio::test]
 async fn what_always_fails_is_dead_after_exactly_the_maximum_and_nobody_else_is_affected() {
     let (probe, folder) = (Probe::default(), Folder::new());

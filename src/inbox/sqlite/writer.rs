@@ -5,6 +5,7 @@
 //! that shared it are told so.
 
 use std::collections::VecDeque;
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
@@ -144,7 +145,12 @@ impl Queue {
 fn serve(queue: &Queue, place: &Place, writing: Writing) {
     let mut writing = Some(writing);
     while let Some(mut jobs) = queue.take() {
-        let committed = batch(&mut writing, place, &mut jobs);
+        // A panic would be a mistake of ours. It costs this commit, not all that come after it.
+        let committed = std::panic::catch_unwind(AssertUnwindSafe(|| batch(&mut writing, place, &mut jobs)));
+        let committed = committed.unwrap_or_else(|_panic| {
+            writing = None;
+            Err(Failure("a write panicked".to_owned()))
+        });
         if let Err(failure) = &committed {
             tracing::error!(error = %failure.0, writes = jobs.len(), "the inbox could not write; nothing was acknowledged");
         }
