@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use rusqlite::{ErrorCode, Transaction, TransactionBehavior};
 use tokio::sync::oneshot;
@@ -19,10 +20,23 @@ use crate::inbox::store::InboxError;
 /// The most that one commit takes: enough for the fsync to be a small part of it.
 const MAX_BATCH: usize = 512;
 
+/// From how many in the last commit on the next one waits for those who are about to come back.
+const BUSY: usize = 4;
+
+/// The longest that it waits for them.
+const LONGEST_LINGER: Duration = Duration::from_millis(2);
+
 /// The writing thread, and what waits for it. Ends, when it is dropped, after all of that is written.
 pub(super) struct Writer {
     queue: Arc<Queue>,
     thread: Option<JoinHandle<()>>,
+}
+
+/// The last commit: how many shared it, and how long it took.
+#[derive(Clone, Copy, Debug, Default)]
+struct Last {
+    jobs: usize,
+    took: Duration,
 }
 
 /// What is to be done in a transaction.
@@ -129,13 +143,23 @@ impl Queue {
     }
 
     /// Waits for work and takes up to a batch of it; `None` when there will be none any more.
-    fn take(&self) -> Option<Vec<Box<dyn Job>>> {
+    ///
+    /// Those who were told of the last commit are about to come back, while what came during it is here already. With
+    /// one commit for the ones and another for the others each would wait for both. So under load it lingers until they
+    /// are here too, and never for longer than a quarter of the time that a commit takes.
+    fn take(&self, last: Last) -> Option<Vec<Box<dyn Job>>> {
         let mut waiting = self.lock();
         while waiting.jobs.is_empty() {
             if waiting.closed {
                 return None;
             }
             waiting = self.more.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+        }
+        if last.jobs >= BUSY {
+            let enough = (waiting.jobs.len() + last.jobs).min(MAX_BATCH);
+            let few = |waiting: &mut Waiting| waiting.jobs.len() < enough && !waiting.closed;
+            let linger = (last.took / 4).min(LONGEST_LINGER);
+            waiting = self.more.wait_timeout_while(waiting, linger, few).unwrap_or_else(PoisonError::into_inner).0;
         }
         let count = waiting.jobs.len().min(MAX_BATCH);
         Some(waiting.jobs.drain(..count).collect())
@@ -144,7 +168,9 @@ impl Queue {
 
 fn serve(queue: &Queue, place: &Place, writing: Writing) {
     let mut writing = Some(writing);
-    while let Some(mut jobs) = queue.take() {
+    let mut last = Last::default();
+    while let Some(mut jobs) = queue.take(last) {
+        let started = Instant::now();
         // A panic would be a mistake of ours. It costs this commit, not all that come after it.
         let committed = std::panic::catch_unwind(AssertUnwindSafe(|| batch(&mut writing, place, &mut jobs)));
         let committed = committed.unwrap_or_else(|_panic| {
@@ -154,6 +180,7 @@ fn serve(queue: &Queue, place: &Place, writing: Writing) {
         if let Err(failure) = &committed {
             tracing::error!(error = %failure.0, writes = jobs.len(), "the inbox could not write; nothing was acknowledged");
         }
+        last = Last { jobs: jobs.len(), took: started.elapsed() };
         for job in jobs {
             job.end(committed.as_ref().copied());
         }

@@ -24,6 +24,9 @@ use crate::verify::Verifier;
 /// How long a store that cannot answer is left alone.
 const TROUBLE: Duration = Duration::from_secs(1);
 
+/// How long the end of others is waited for before more is leased: little beside a commit.
+const GATHER: Duration = Duration::from_millis(2);
+
 /// How long those that are told to give back may take for it.
 const GRACE: Duration = Duration::from_secs(5);
 
@@ -68,7 +71,11 @@ impl<E: WebhookEvent, S: InboxStore, P: Promise<E, S>> Crew<E, S, P> {
                     Woken::Stop => return self.drain(jobs, &stop).await,
                     // Whoever ended makes room for what is due already, if there is anything.
                     Woken::JobEnded if !more => {}
-                    Woken::JobEnded | Woken::Due => break,
+                    Woken::JobEnded => {
+                        gather(&mut jobs).await;
+                        break;
+                    }
+                    Woken::Due => break,
                 }
             }
         }
@@ -213,6 +220,17 @@ impl<E: WebhookEvent, S: InboxStore, P: Promise<E, S>> Crew<E, S, P> {
     pub(super) fn now(&self) -> Timestamp {
         self.inbox.clock.now()
     }
+}
+
+/// Lets others end that are about to, so that what they make room for is leased in one go.
+async fn gather(jobs: &mut JoinSet<Ended>) {
+    let all = async {
+        while let Some(ended) = jobs.join_next().await {
+            tell(ended.as_ref());
+        }
+    };
+    // When it is over, the rest is still at work.
+    let _ = tokio::time::timeout(GATHER, all).await;
 }
 
 /// A job keeps a handler's panics inside; one of its own would be a mistake of ours.
