@@ -147,7 +147,7 @@ mod tests {
     const NOW: Timestamp = Timestamp::from_secs(1_750_000_000);
 
     fn key(name: &str) -> Key {
-        let secret = Secret::new(&format!("whsec_{0}{0}{0}{0}", name.repeat(4))).unwrap();
+        let secret = Secret::new(format!("whsec_{0}{0}{0}{0}", name.repeat(4))).unwrap();
         Key::new(KeyId::new(name).unwrap(), secret)
     }
 
