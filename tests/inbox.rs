@@ -22,6 +22,7 @@ use countersign::{
     RequestView, Secret, SystemClock, Verifier,
 };
 use inbox_common::{Folder, until};
+use tokio::sync::Semaphore;
 
 type Durable = Receiver<NoHandlers, Inbox<Event, SqliteInbox>>;
 
@@ -362,10 +363,17 @@ async fn deliveries_of_one_entity_run_in_order_and_one_at_a_time() {
     }
 }
 
-/// Writes an effect; the first run blocks its thread until it is let go, as a frozen process would.
+/// Writes an effect, after it has waited as it was told to.
 struct Ledger {
     runs: Arc<AtomicUsize>,
-    frozen: Mutex<Option<(mpsc::Sender<()>, mpsc::Receiver<()>)>>,
+    wait: Wait,
+}
+
+enum Wait {
+    /// Blocks its thread until it is let go, as a frozen process would.
+    Frozen(Mutex<mpsc::Receiver<()>>),
+    /// Waits as a handler should.
+    Gate(Arc<Semaphore>),
 }
 
 impl TransactionalHandlers<SqliteEffects> for Ledger {
@@ -373,10 +381,9 @@ impl TransactionalHandlers<SqliteEffects> for Ledger {
 
     async fn handle(&self, _event: Event, delivery: &Delivery, effects: &mut SqliteEffects) -> Outcome {
         self.runs.fetch_add(1, Ordering::SeqCst);
-        let frozen = self.frozen.lock().unwrap().take();
-        if let Some((tell, wait)) = frozen {
-            tell.send(()).unwrap();
-            wait.recv().unwrap();
+        match &self.wait {
+            Wait::Frozen(let_go) => let_go.lock().unwrap().recv().unwrap(),
+            Wait::Gate(gate) => gate.acquire().await.unwrap().forget(),
         }
         let id = delivery.effect_key().to_string();
         effects.write(move |tx| {
@@ -387,50 +394,52 @@ impl TransactionalHandlers<SqliteEffects> for Ledger {
     }
 }
 
+async fn until_run(runs: &AtomicUsize, count: usize) {
+    until(&format!("run {count}"), async || runs.load(Ordering::SeqCst) == count).await;
+}
+
 #[test]
 fn a_handler_that_froze_past_its_lease_changes_nothing_when_it_goes_on() {
     let folder = Folder::new();
     let inbox = inbox(&folder);
-    Connection::open(folder.file()).unwrap().execute_batch("CREATE TABLE effect (id TEXT)").unwrap();
+    let file = Connection::open(folder.file()).unwrap();
+    file.execute_batch("CREATE TABLE effect (id TEXT)").unwrap();
+    let effects = || file.query_row("SELECT count(*) FROM effect", [], |row| row.get::<_, i64>(0)).unwrap();
     let runs = Arc::new(AtomicUsize::new(0));
-    let (tell, told) = mpsc::channel();
     let (let_go, wait) = mpsc::channel();
     // A process of its own, as far as the inbox is concerned: another handle on the file, and a runtime that freezes.
     let frozen = std::thread::spawn({
-        let ledger = Ledger { runs: Arc::clone(&runs), frozen: Mutex::new(Some((tell, wait))) };
-        let inbox = self::inbox(&folder);
+        let ledger = Ledger { runs: Arc::clone(&runs), wait: Wait::Frozen(Mutex::new(wait)) };
+        let (inbox, runs) = (self::inbox(&folder), Arc::clone(&runs));
         move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
                 let workers = inbox.transactional_workers(ledger).lease(Duration::from_millis(200)).start();
-                until("the effect", async || inbox.store().stats().await.unwrap().done == 1).await;
+                until_run(&runs, 2).await;
                 workers.drain(Duration::from_secs(5)).await
             })
         }
     });
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     runtime.block_on(async {
         assert_eq!(deliver(&receiver(&inbox), "msg_1", job("ok")).await, 200);
-    });
-    told.recv_timeout(Duration::from_secs(30)).unwrap();
-    runtime.block_on(async {
-        let ledger = Ledger { runs: Arc::clone(&runs), frozen: Mutex::default() };
+        until_run(&runs, 1).await;
+        let gate = Arc::new(Semaphore::new(0));
+        let ledger = Ledger { runs: Arc::clone(&runs), wait: Wait::Gate(Arc::clone(&gate)) };
         let workers = inbox.transactional_workers(ledger).look_every(Duration::from_millis(20)).start();
+        until_run(&runs, 2).await;
+        // The second is at work, and holds the delivery, when the first goes on and comes to its end.
+        let_go.send(()).unwrap();
+        let drained = tokio::task::spawn_blocking(|| frozen.join().unwrap()).await.unwrap();
+        assert_eq!(drained.finished, 0, "its completion does not count: {drained:?}");
+        let running = entries(&inbox, State::Running).await;
+        assert_eq!(running.iter().map(|entry| entry.attempts).collect::<Vec<_>>(), [2], "it has changed nothing");
+        assert_eq!(effects(), 0, "and written nothing");
+        gate.add_permits(1);
         until_count(&inbox, State::Done, 1).await;
         workers.drain(Duration::from_secs(5)).await;
     });
-    let done = runtime.block_on(entries(&inbox, State::Done));
-    let_go.send(()).unwrap();
-    let drained = frozen.join().unwrap();
-    assert_eq!(drained.finished, 0, "its completion did not count: {drained:?}");
-    assert_eq!(runs.load(Ordering::SeqCst), 2);
-    assert_eq!(runtime.block_on(entries(&inbox, State::Done)), done, "and changed nothing");
-    let connection = Connection::open(folder.file()).unwrap();
-    let effects: Vec<String> = {
-        let mut rows = connection.prepare("SELECT id FROM effect").unwrap();
-        rows.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
-    };
-    assert_eq!(effects.len(), 1, "one effect of two runs");
+    assert_eq!(effects(), 1, "one effect of two runs");
 }
 
 #[tokio::test]
