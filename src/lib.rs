@@ -37,6 +37,7 @@ mod receiver;
 
 #[cfg(feature = "actix")]
 pub mod actix;
+pub mod inbox;
 pub mod kycgenie;
 
 #[cfg(feature = "cli")]
@@ -58,7 +59,9 @@ pub use scheme::{HeadError, Scheme, SchemeBuilder, SchemeError};
 pub use verify::{KeyResolver, Keys, Tenant, Tenants};
 
 // The receiver.
-pub use receiver::{Answer, BuildError, Disposition, NoHandlers, OnUndecodable, Receiver, ReceiverBuilder};
+pub use receiver::{
+    Answer, BuildError, Disposition, EffectKey, Mode, NoHandlers, OnUndecodable, Receiver, ReceiverBuilder,
+};
 
 // What remembers.
 pub use dedupe::{
@@ -72,6 +75,14 @@ pub use store::{PostgresStore, PostgresStoreBuilder, PostgresStoreError, Postgre
 #[cfg(feature = "redis")]
 #[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
 pub use store::{RedisStore, RedisStoreBuilder, RedisStoreError, RedisStoreMistake};
+
+// What keeps deliveries, to be worked on later; all of it is in `inbox`.
+#[cfg(feature = "sqlite")]
+#[cfg_attr(docsrs, doc(cfg(feature = "sqlite")))]
+#[doc(inline)]
+pub use inbox::SqliteInbox;
+#[doc(inline)]
+pub use inbox::{Inbox, InboxStore};
 
 // Events and their handlers.
 #[cfg(feature = "macros")]

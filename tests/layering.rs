@@ -34,7 +34,7 @@ const OWNED: [(&str, &[&str]); 14] = [
     ("actix_http", &["src/actix/"]),
     ("actix_service", &["src/actix/"]),
     ("reqwest", &["src/kycgenie/client/", "src/sandbox/deliver/", "src/bin/countersign/http.rs"]),
-    ("rusqlite", &["src/sandbox/store/"]),
+    ("rusqlite", &["src/inbox/mod.rs", "src/inbox/sqlite/", "src/sandbox/store/"]),
     // `store/mod.rs` has a module of that name.
     ("redis", &["src/store/mod.rs", "src/store/redis.rs", "src/store/redis/"]),
     ("deadpool_postgres", &["src/store/postgres.rs", "src/store/postgres/"]),
@@ -443,6 +443,11 @@ fn one_assertion(house: &House) -> Vec<String> {
             if is_ident(token, "Verified") && braces && source.path != "src/verify/verified.rs" {
                 breaches.push(format!("{}:{line}: `Verified` is made by its `assertion` alone", source.path));
             }
+            let restores = ["trusted_again", "verify_stored"].iter().any(|name| is_ident(token, name));
+            if restores && !["src/verify/", "src/inbox/"].iter().any(|room| source.path.starts_with(room)) {
+                breaches
+                    .push(format!("{}:{line}: only src/inbox/ makes deliveries of what it has stored", source.path));
+            }
             if is_ident(token, "assertion") {
                 constructors += usize::from(before("fn"));
                 if !source.path.starts_with("src/verify/") {
@@ -690,6 +695,10 @@ fn trust_is_created_in_one_place() {
     let asserted = "src/receiver/mod.rs:1: only src/verify/ asserts that a signature matched";
     assert_eq!(breach("src/receiver/mod.rs", "fn f() { Verified::assertion(a, b) }"), asserted);
     sound("src/verify/mod.rs", "fn f() -> Verified<Bytes> { Verified::assertion(a, b) }");
+    let restored = "src/receiver/mod.rs:1: only src/inbox/ makes deliveries of what it has stored";
+    assert_eq!(breach("src/receiver/mod.rs", "fn f() { stored.trusted_again() }"), restored);
+    assert_eq!(breach("src/receiver/mod.rs", "fn f() { verifier.verify_stored(a) }"), restored);
+    sound("src/inbox/mod.rs", "fn f() { stored.trusted_again() }");
     let two = "src/verify/verified.rs: 2 functions are called `assertion`, not one";
     assert_eq!(breach("src/verify/mod.rs", "fn assertion() {}"), two);
 }

@@ -8,7 +8,6 @@ use bytes::Bytes;
 
 use crate::actix::body;
 use crate::actix::head::{Fields, Params};
-use crate::dedupe::DedupeStore;
 use crate::receiver::{Disposition, Held, Receiver};
 use crate::request::RequestHead;
 use crate::time::Timestamp;
@@ -22,7 +21,7 @@ pub(super) struct Intake {
 }
 
 /// Reads and verifies a request. Where it fails before the end of the body, the rest is still in `payload`.
-pub(super) async fn take_in<H, S: DedupeStore>(
+pub(super) async fn take_in<H, S>(
     receiver: &Receiver<H, S>,
     request: &HttpRequest,
     payload: &mut Payload,

@@ -39,10 +39,9 @@ pub use server::harden;
 pub use service::At;
 
 use crate::dedupe::DedupeStore;
-use crate::dispatch::Handlers;
-use crate::receiver::Receiver;
+use crate::receiver::{Mode, Receiver};
 
-impl<H: Handlers, S: DedupeStore> Receiver<H, S> {
+impl<H: 'static, S: Mode<H>> Receiver<H, S> {
     /// A service for [`App::service`](actix_web::App::service) that receives at `path`, which may have parameters as
     /// in `/webhooks/{tenant}`. Methods other than POST are answered 405.
     #[must_use]

@@ -7,9 +7,7 @@ use actix_web::dev::{AppService, HttpServiceFactory, ResourceDef, ServiceRequest
 
 use crate::actix::intake::take_in;
 use crate::actix::respond::{respond, respond_unread};
-use crate::dedupe::DedupeStore;
-use crate::dispatch::Handlers;
-use crate::receiver::{Receiver, Record};
+use crate::receiver::{Mode, Receiver, Record};
 
 /// A receiver at a path; made by [`Receiver::at`].
 pub struct At<H, S> {
@@ -23,7 +21,7 @@ impl<H, S> At<H, S> {
     }
 }
 
-impl<H: Handlers, S: DedupeStore> HttpServiceFactory for At<H, S> {
+impl<H: 'static, S: Mode<H>> HttpServiceFactory for At<H, S> {
     fn register(self, config: &mut AppService) {
         // As for a resource of actix-web itself: `hooks` and `/hooks` are the same, and "" is the scope's own path.
         let slash = !self.path.starts_with('/') && (config.is_root() || !self.path.is_empty());
@@ -37,12 +35,12 @@ impl<H: Handlers, S: DedupeStore> HttpServiceFactory for At<H, S> {
     }
 }
 
-async fn receive<H: Handlers, S: DedupeStore>(receiver: &Receiver<H, S>, request: ServiceRequest) -> ServiceResponse {
+async fn receive<H, S: Mode<H>>(receiver: &Receiver<H, S>, request: ServiceRequest) -> ServiceResponse {
     let record = Record::begin();
     let (request, mut payload) = request.into_parts();
     let response = match take_in(receiver, &request, &mut payload).await {
         Ok(mut intake) => {
-            let disposition = record.in_span(receiver.work(&mut intake.verified, intake.now, &record)).await;
+            let disposition = record.in_span(S::work(receiver, &mut intake.verified, intake.now, &record)).await;
             let answer = record.end(&disposition, receiver.pause());
             respond(&answer, disposition)
         }

@@ -10,9 +10,11 @@ use crate::verify::Rejection;
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Disposition {
+    /// Kept in an inbox, durably, to be handled later.
+    Accepted,
     /// The same signed id came with another body.
     Conflict,
-    /// A duplicate of a delivery that is done.
+    /// A duplicate of a delivery that is done, or kept in an inbox already.
     Duplicate,
     /// The body comes in a content encoding: what was signed cannot be known before it is decoded.
     Encoded,
@@ -36,7 +38,7 @@ pub enum Disposition {
     Rejected(Rejection),
     /// The user's own route did not answer 2xx, so the sender's retry will run.
     Released,
-    /// The dedupe store cannot answer, or is full.
+    /// The dedupe store or the inbox cannot answer, or is full.
     StoreUnavailable,
     /// A handler took longer than its limit.
     TimedOut,
@@ -94,7 +96,7 @@ impl Disposition {
     pub fn answer(&self, pause: Duration) -> Answer {
         let pause = pause.as_secs().max(1);
         let (status, retry_after) = match self {
-            Self::Handled | Self::Unhandled | Self::Duplicate | Self::Permanent(_) => (200, None),
+            Self::Accepted | Self::Handled | Self::Unhandled | Self::Duplicate | Self::Permanent(_) => (200, None),
             Self::Malformed(_) | Self::Truncated => (400, None),
             Self::Rejected(rejection) if rejection.is_malformed() => (400, None),
             Self::Rejected(rejection) if rejection.is_ours() => (503, Some(pause)),
@@ -119,6 +121,7 @@ impl Disposition {
     #[must_use]
     pub fn outcome(&self) -> &'static str {
         match self {
+            Self::Accepted => "accepted",
             Self::Conflict => "conflict",
             Self::Duplicate => "duplicate",
             Self::Encoded => "encoded",
@@ -183,6 +186,7 @@ mod tests {
         let head = |error| rejected(RejectionKind::Head(error));
         let late = HandlerError::retryable("busy").retry_after(Duration::from_secs(90));
         let table = [
+            (Disposition::Accepted, 200, None),
             (Disposition::Handled, 200, None),
             (Disposition::Unhandled, 200, None),
             (Disposition::Duplicate, 200, None),

@@ -29,10 +29,17 @@ pub struct ReceiverBuilder<H = NoHandlers, S = MemoryStore> {
     handlers: H,
     settings: Settings,
     clock: Arc<dyn Clock>,
+    keeps_headers: bool,
 }
 
 /// Makes the store when everything else has been said: the default one takes memory that a user's own does not need.
-type MakeStore<S> = Box<dyn FnOnce() -> Result<S, MemoryStoreError>>;
+type MakeStore<S> = Box<dyn FnOnce() -> Result<Remembering<S>, MemoryStoreError>>;
+
+/// A store, and for how long it remembers what is done.
+struct Remembering<S> {
+    store: S,
+    retention: Duration,
+}
 
 /// A receiver without handlers of its own: it stands in front of the user's routes.
 #[derive(Clone, Copy, Debug, Default)]
@@ -120,19 +127,25 @@ impl ReceiverBuilder {
         Self {
             scheme,
             keys,
-            store: Box::new(|| MemoryStore::builder().build()),
+            store: Box::new(|| MemoryStore::builder().build().map(remembering)),
             handlers: NoHandlers,
             settings: Settings::default(),
             clock: Arc::new(SystemClock),
+            keeps_headers: false,
         }
     }
+}
+
+fn remembering<S: DedupeStore>(store: S) -> Remembering<S> {
+    Remembering { retention: store.retention(), store }
 }
 
 impl<H, S> ReceiverBuilder<H, S> {
     /// What remembers deliveries. Unless set, a [`MemoryStore`] with its defaults: good for one process.
     pub fn dedupe<T: DedupeStore>(self, store: T) -> ReceiverBuilder<H, T> {
         let Self { scheme, keys, handlers, settings, clock, .. } = self;
-        ReceiverBuilder { scheme, keys, store: Box::new(|| Ok(store)), handlers, settings, clock }
+        let store: MakeStore<T> = Box::new(|| Ok(remembering(store)));
+        ReceiverBuilder { scheme, keys, store, handlers, settings, clock, keeps_headers: false }
     }
 
     /// Remembers no delivery: duplicates run again, as often as the sender, or whoever recorded a request of the
@@ -143,8 +156,15 @@ impl<H, S> ReceiverBuilder<H, S> {
 
     /// What runs. Without it, put [`Receiver::middleware`](crate::Receiver::middleware) around routes of your own.
     pub fn handlers<T>(self, handlers: T) -> ReceiverBuilder<T, S> {
-        let Self { scheme, keys, store, settings, clock, .. } = self;
-        ReceiverBuilder { scheme, keys, store, handlers, settings, clock }
+        let Self { scheme, keys, store, settings, clock, keeps_headers, .. } = self;
+        ReceiverBuilder { scheme, keys, store, handlers, settings, clock, keeps_headers }
+    }
+
+    /// What keeps deliveries, headers and all, and works on them later; it remembers for `retention` what is done.
+    pub(crate) fn kept_in<T: 'static>(self, store: T, retention: Duration) -> ReceiverBuilder<NoHandlers, T> {
+        let Self { scheme, keys, settings, clock, .. } = self;
+        let store: MakeStore<T> = Box::new(move || Ok(Remembering { store, retention }));
+        ReceiverBuilder { scheme, keys, store, handlers: NoHandlers, settings, clock, keeps_headers: true }
     }
 
     /// How long one handler may run; 15 s unless set. Past it the handler is dropped where it waits and the sender
@@ -206,29 +226,29 @@ impl<H, S> ReceiverBuilder<H, S> {
     }
 }
 
-impl<H, S: DedupeStore> ReceiverBuilder<H, S> {
+impl<H, S> ReceiverBuilder<H, S> {
     /// The receiver.
     ///
     /// # Errors
     ///
     /// All mistakes at once, each naming the setting and a value that would work.
     pub fn build(self) -> Result<Receiver<H, S>, BuildError> {
-        let Self { scheme, keys, store, handlers, settings, clock } = self;
+        let Self { scheme, keys, store, handlers, settings, clock, keeps_headers } = self;
         let mut mistakes = settings.mistakes();
         let horizon = settings.retry_horizon.unwrap_or(scheme.retry_horizon());
         let tolerance = scheme.tolerance().unwrap_or_default();
         let verifier = Verifier::new(scheme, keys).map_err(|error| mistakes.push(Mistake::Keys(error)));
         let store = store().map_err(|error| mistakes.push(Mistake::Store(error)));
         if let Ok(store) = &store
-            && let Err(error) = check_retention(store.retention(), horizon, tolerance)
+            && let Err(error) = check_retention(store.retention, horizon, tolerance)
         {
             mistakes.push(Mistake::Retention(error));
         }
         match (verifier, store) {
             (Ok(verifier), Ok(store)) if mistakes.is_empty() => Ok(Receiver {
                 inner: Arc::new(Inner {
-                    verifier,
-                    store: Arc::new(store),
+                    verifier: if keeps_headers { verifier.keeping_headers() } else { verifier },
+                    store: Arc::new(store.store),
                     handlers,
                     budget: Arc::new(Budget::new(settings.bytes_in_flight)),
                     settings,

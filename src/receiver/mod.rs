@@ -6,12 +6,16 @@
 mod answer;
 mod budget;
 mod builder;
+mod effect_key;
+mod mode;
 mod record;
 
 pub use answer::{Answer, Disposition};
 pub(crate) use budget::{Budget, Held};
 pub use builder::{BuildError, NoHandlers, OnUndecodable, ReceiverBuilder};
 pub(crate) use builder::{Limits, Settings};
+pub use effect_key::EffectKey;
+pub use mode::Mode;
 pub(crate) use record::Record;
 
 use std::fmt;
@@ -57,21 +61,23 @@ impl Receiver {
     }
 }
 
-impl<H: Handlers, S: DedupeStore> Receiver<H, S> {
+impl<H, S: Mode<H>> Receiver<H, S> {
     /// Receives a whole request as of `now`, and says what to answer.
     ///
     /// Cancelling the future drops the handler where it waits and releases the claim, so that the sender's retry runs.
     pub async fn receive(&self, request: RequestView<'_>, now: Timestamp) -> Answer {
         let record = Record::begin();
         let disposition = match self.admit().and_then(|()| self.verify(&request, now)) {
-            Ok(mut verified) => record.in_span(self.work(&mut verified, now, &record)).await,
+            Ok(mut verified) => record.in_span(S::work(self, &mut verified, now, &record)).await,
             Err(disposition) => disposition,
         };
         record.end(&disposition, self.pause())
     }
+}
 
+impl<H: Handlers, S: DedupeStore> Receiver<H, S> {
     /// All that comes after verification: claim, decode, dispatch, settle.
-    pub(crate) async fn work(&self, verified: &mut Verified<Bytes>, now: Timestamp, record: &Record) -> Disposition {
+    async fn work(&self, verified: &mut Verified<Bytes>, now: Timestamp, record: &Record) -> Disposition {
         record.verified(verified.delivery());
         let claim = match self.claim(verified, now).await {
             Ok(claim) => claim,
@@ -131,7 +137,7 @@ impl<H: Handlers, S: DedupeStore> Receiver<H, S> {
     }
 }
 
-impl<H, S: DedupeStore> Receiver<H, S> {
+impl<H, S> Receiver<H, S> {
     /// Whether anything is taken in at all now.
     pub(crate) fn admit(&self) -> Result<(), Disposition> {
         if self.inner.draining.load(Ordering::Relaxed) { Err(Disposition::Overloaded) } else { Ok(()) }
@@ -144,6 +150,13 @@ impl<H, S: DedupeStore> Receiver<H, S> {
         self.inner.verifier.verify(request, now).map_err(Disposition::Rejected)
     }
 
+    /// How long a sender is asked to wait before another try.
+    pub(crate) fn pause(&self) -> std::time::Duration {
+        self.inner.settings.retry_after
+    }
+}
+
+impl<H, S: DedupeStore> Receiver<H, S> {
     /// Claims a delivery. What comes back as an error is a duplicate, or a store that cannot tell; `None` is a store
     /// that remembers nothing.
     pub(crate) async fn claim(
@@ -183,11 +196,6 @@ impl<H, S: DedupeStore> Receiver<H, S> {
             Err(error) => tracing::error!(%error, done, "the dedupe store did not record how the delivery ended"),
         }
     }
-
-    /// How long a sender is asked to wait before another try.
-    pub(crate) fn pause(&self) -> std::time::Duration {
-        self.inner.settings.retry_after
-    }
 }
 
 impl<H, S> Receiver<H, S> {
@@ -226,7 +234,7 @@ impl<H, S> Receiver<H, S> {
 }
 
 /// Runs code of the user's that does not wait, such as that which decodes a payload, and keeps its panics inside.
-fn guarded<T>(work: impl FnOnce() -> T) -> Result<T, Disposition> {
+pub(crate) fn guarded<T>(work: impl FnOnce() -> T) -> Result<T, Disposition> {
     // What it worked on is the delivery, of which nothing is looked at again but to name it.
     std::panic::catch_unwind(AssertUnwindSafe(work)).map_err(|_panic| Disposition::Panicked)
 }
@@ -246,7 +254,7 @@ pub(crate) fn decode<E: WebhookEvent>(opened: &Opened<'_>, policy: OnUndecodable
 }
 
 /// The signed identity of a delivery: its id where the signature covers it, otherwise what was signed.
-fn claim_key(delivery: &Delivery) -> ClaimKey {
+pub(crate) fn claim_key(delivery: &Delivery) -> ClaimKey {
     match (delivery.identity(), delivery.id()) {
         (Identity::SignedId, Some(id)) => ClaimKey::for_id(delivery.source(), delivery.tenant(), id),
         (Identity::Content(digest), _) => ClaimKey::for_content(delivery.source(), delivery.tenant(), &digest),

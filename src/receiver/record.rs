@@ -12,7 +12,9 @@ use crate::receiver::{Answer, Disposition};
 use crate::verify::Delivery;
 
 /// The record of one request.
-pub(crate) struct Record {
+#[doc(hidden)]
+#[allow(missing_debug_implementations, reason = "nobody outside can name it")]
+pub struct Record {
     span: Span,
     started: Option<Instant>,
 }

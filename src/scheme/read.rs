@@ -102,6 +102,35 @@ impl Scheme {
         Ok(HeadReading { signatures: listed.signatures, timestamp, id, event_type, raw_timestamp, raw_id })
     }
 
+    /// The header fields of `head` that this scheme reads, each once, as an inbox keeps them.
+    pub(crate) fn headers_read(&self, head: &RequestHead<'_>) -> Vec<(String, Vec<u8>)> {
+        let mut kept: Vec<(String, Vec<u8>)> = Vec::with_capacity(4);
+        let timestamp = match &self.timestamp {
+            TimestampSource::Header(name) => Some(name),
+            TimestampSource::Element(_) | TimestampSource::None => None,
+        };
+        let id = match &self.id {
+            IdSource::Header(name) => Some(name),
+            IdSource::None | IdSource::Pointer(_) => None,
+        };
+        let event_type = match &self.event_type {
+            EventTypeSource::Header(name) => Some(name),
+            EventTypeSource::Envelope => None,
+        };
+        let signed = self.content.parts().iter().filter_map(|part| match part {
+            Part::Header(name) => Some(name),
+            Part::Body | Part::Id | Part::Literal(_) | Part::Timestamp => None,
+        });
+        for name in [Some(&self.signature.header), timestamp, id, event_type].into_iter().flatten().chain(signed) {
+            if let FieldLine::One(value) = head.header(name.as_str())
+                && !kept.iter().any(|(known, _)| known == name.as_str())
+            {
+                kept.push((name.as_str().to_owned(), value.to_vec()));
+            }
+        }
+        kept
+    }
+
     /// Splits the signature header's value into signatures and a time.
     pub(crate) fn read_signature_header<'a>(&self, value: &'a [u8]) -> Result<Listed<'a>, HeadError> {
         let mut listed = Listed::default();

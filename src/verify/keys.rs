@@ -30,6 +30,13 @@ enum Choice {
 pub trait KeyResolver: Send + Sync + 'static {
     /// The tenant that `head` is for.
     fn resolve(&self, head: &RequestHead<'_>) -> Option<Tenant>;
+
+    /// The tenant of this name, to verify a stored delivery of its anew; `None` when there is no such tenant any more,
+    /// or the resolver cannot tell, which is what this does unless it is written.
+    fn by_id(&self, id: &TenantId) -> Option<Tenant> {
+        let _ = id;
+        None
+    }
 }
 
 /// One of several senders, each with its own secret.
@@ -75,16 +82,32 @@ impl Keys {
                     Some(Tenant { id, keyring }) => (Some(id), keyring),
                     None => (None, decoy.clone()),
                 };
-                let keys = keyring.bind(scheme.secret_format()).map(|()| keyring.snapshot());
-                // Keys that cannot be prepared are none, which is the operator's mistake and answered as one.
-                let keys = keys.unwrap_or_else(|error| {
-                    tracing::error!(tenant = tenant.as_ref().map(TenantId::as_str), %error, "a tenant's keys cannot be used");
-                    Arc::new(KeySet::unusable())
-                });
+                let keys = prepared(&keyring, scheme, tenant.as_ref());
                 (tenant, keys)
             }
         }
     }
+
+    /// The keys of the tenant that a stored delivery names; `None` where it is not known any more.
+    pub(super) fn of_tenant(&self, tenant: Option<&TenantId>, scheme: &Scheme) -> Option<Arc<KeySet>> {
+        match (&self.0, tenant) {
+            (Choice::One(keyring), None) => Some(keyring.snapshot()),
+            (Choice::ByRequest { resolver, .. }, Some(id)) => {
+                let tenant = resolver.by_id(id).filter(|tenant| tenant.id == *id)?;
+                Some(prepared(&tenant.keyring, scheme, Some(id)))
+            }
+            _ => None,
+        }
+    }
+}
+
+fn prepared(keyring: &Keyring, scheme: &Scheme, tenant: Option<&TenantId>) -> Arc<KeySet> {
+    let keys = keyring.bind(scheme.secret_format()).map(|()| keyring.snapshot());
+    // Keys that cannot be prepared are none, which is the operator's mistake and answered as one.
+    keys.unwrap_or_else(|error| {
+        tracing::error!(tenant = tenant.map(TenantId::as_str), %error, "a tenant's keys cannot be used");
+        Arc::new(KeySet::unusable())
+    })
 }
 
 impl From<Keyring> for Keys {
@@ -171,6 +194,10 @@ impl KeyResolver for Tenants {
             },
         };
         self.keyrings.load().get(name).cloned()
+    }
+
+    fn by_id(&self, id: &TenantId) -> Option<Tenant> {
+        self.keyrings.load().get(id.as_str()).cloned()
     }
 }
 

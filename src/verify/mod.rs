@@ -13,11 +13,13 @@
 mod keys;
 mod rejection;
 mod sign;
+mod stored;
 mod verified;
 
 pub use keys::{KeyResolver, Keys, Tenant, Tenants};
 pub use rejection::{Rejection, RejectionKind};
 pub use sign::{Message, SignError, Signer};
+pub use stored::StoredDelivery;
 pub(crate) use verified::Identity;
 pub use verified::{Authenticated, Delivery, Verified};
 
@@ -38,6 +40,7 @@ use crate::time::Timestamp;
 pub struct Verifier {
     scheme: Arc<Scheme>,
     keys: Keys,
+    keeps_headers: bool,
 }
 
 impl Verifier {
@@ -49,7 +52,12 @@ impl Verifier {
     pub fn new(scheme: Scheme, keys: impl Into<Keys>) -> Result<Self, KeyringError> {
         let keys = keys.into();
         keys.bind(scheme.secret_format())?;
-        Ok(Self { scheme: Arc::new(scheme), keys })
+        Ok(Self { scheme: Arc::new(scheme), keys, keeps_headers: false })
+    }
+
+    /// The same, with the headers that the scheme reads kept in each delivery, for an inbox to store.
+    pub(crate) fn keeping_headers(self) -> Self {
+        Self { keeps_headers: true, ..self }
     }
 
     /// The scheme.
@@ -72,6 +80,16 @@ impl Verifier {
     /// Reads the head and starts a MAC under every active key, to be fed while the body arrives.
     pub(crate) fn begin(&self, head: &RequestHead<'_>, now: Timestamp) -> Result<Verifying, Rejection> {
         let (tenant, keys) = self.keys.choose(head, &self.scheme);
+        self.begin_with(tenant, keys, head, now)
+    }
+
+    fn begin_with(
+        &self,
+        tenant: Option<TenantId>,
+        keys: Arc<KeySet>,
+        head: &RequestHead<'_>,
+        now: Timestamp,
+    ) -> Result<Verifying, Rejection> {
         let reading = self.scheme.read(head)?;
         let mut macs: SmallVec<[RunningMac; 2]> = keys.active(now).map(|(_, key)| key.start()).collect();
         if macs.is_empty() {
@@ -87,9 +105,11 @@ impl Verifier {
             digest.iter_mut().for_each(|digest| digest.update(bytes));
         });
         let suffix = reading.suffix(content, head);
+        let headers = if self.keeps_headers { self.scheme.headers_read(head) } else { Vec::new() };
         let HeadReading { signatures, timestamp, id, event_type, .. } = reading;
         Ok(Verifying {
             scheme: Arc::clone(&self.scheme),
+            headers,
             tenant,
             keys,
             now,
@@ -107,6 +127,8 @@ impl Verifier {
 /// A verification whose body is still arriving.
 pub(crate) struct Verifying {
     scheme: Arc<Scheme>,
+    /// For a store to keep; empty where nobody asked for them.
+    headers: Vec<(String, Vec<u8>)>,
     tenant: Option<TenantId>,
     keys: Arc<KeySet>,
     now: Timestamp,
@@ -176,6 +198,7 @@ impl Verifying {
             key_id,
             authenticated,
             identity,
+            headers: self.headers,
             raw: body.clone(),
         };
         Ok(Verified::assertion(body, delivery))

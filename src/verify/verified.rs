@@ -22,6 +22,22 @@ pub struct Authenticated {
     pub event_type: bool,
 }
 
+impl Authenticated {
+    /// The same as a number, for a store to keep: 1 for the body, 2 for the id, 4 for the time, 8 for the type.
+    #[must_use]
+    pub fn bits(self) -> u8 {
+        let Self { body, id, timestamp, event_type } = self;
+        [body, id, timestamp, event_type].iter().rev().fold(0, |bits, covered| bits << 1 | u8::from(*covered))
+    }
+
+    /// What a store has kept as a number; bits that mean nothing are passed over.
+    #[must_use]
+    pub fn from_bits(bits: u8) -> Self {
+        let [body, id, timestamp, event_type] = [1, 2, 4, 8].map(|bit| bits & bit != 0);
+        Self { body, id, timestamp, event_type }
+    }
+}
+
 /// What a delivery is known by when it comes again.
 #[derive(Clone, Copy)]
 pub(crate) enum Identity {
@@ -43,6 +59,8 @@ pub struct Delivery {
     pub(super) key_id: KeyId,
     pub(super) authenticated: Authenticated,
     pub(super) identity: Identity,
+    /// Those that the scheme reads, where an inbox is to keep them.
+    pub(super) headers: Vec<(String, Vec<u8>)>,
     pub(super) raw: Bytes,
 }
 
@@ -120,6 +138,7 @@ impl Delivery {
             key_id: KeyId::new("test").unwrap(),
             authenticated: Authenticated { body: true, id: false, timestamp: false, event_type: false },
             identity: Identity::Content([0; 32]),
+            headers: Vec::new(),
             raw: Bytes::new(),
         }
     }

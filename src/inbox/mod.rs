@@ -1,0 +1,148 @@
+#![doc = include_str!("../docs/inbox.md")]
+
+mod backoff;
+mod bell;
+mod entry;
+mod promise;
+mod receive;
+#[cfg(feature = "sqlite")]
+#[cfg_attr(docsrs, doc(cfg(feature = "sqlite")))]
+mod sqlite;
+pub(crate) mod step;
+mod store;
+mod workers;
+
+pub use backoff::Backoff;
+pub use bell::{Bell, Listener};
+pub use entry::{Entry, Query, Replay, State, Stats};
+pub use promise::{AtLeastOnce, ExactlyOnce, Promise, TransactionalHandlers};
+#[cfg(feature = "sqlite")]
+#[cfg_attr(docsrs, doc(cfg(feature = "sqlite")))]
+pub use sqlite::{SqliteEffects, SqliteInbox, SqliteInboxBuilder, SqliteInboxError};
+pub use store::{
+    Accepted, Batch, CommitError, InboxError, InboxStore, Incoming, Lease, Leased, TransactionalStore, Wanted,
+};
+pub use workers::{Drained, Workers, WorkersBuilder};
+
+pub use crate::verify::StoredDelivery;
+
+/// The SQLite that the inbox uses: what a handler writes with is of this crate, and a program has only one of it.
+#[cfg(feature = "sqlite")]
+#[cfg_attr(docsrs, doc(cfg(feature = "sqlite")))]
+pub use rusqlite;
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::dispatch::Handlers;
+use crate::event::WebhookEvent;
+use crate::scheme::find_by_pointer;
+use crate::time::{Clock, SystemClock};
+use crate::verify::Delivery;
+
+/// An inbox of events `E` in the store `S`: what a receiver puts deliveries into, and workers take them from.
+///
+/// A clone is another handle to the same. `E` is usually known from the handlers that are given to
+/// [`workers`](Self::workers); a program that only receives says it: `Inbox::<Event, _>::new(store)`.
+pub struct Inbox<E, S> {
+    store: Arc<S>,
+    clock: Arc<dyn Clock>,
+    entity: Option<EntityOf>,
+    answer_within: Duration,
+    event: PhantomData<fn() -> E>,
+}
+
+/// Says what a delivery is serialised by.
+type EntityOf = Arc<dyn Fn(&Delivery) -> Option<String> + Send + Sync>;
+
+impl<E: WebhookEvent, S: InboxStore> Inbox<E, S> {
+    /// An inbox in `store`.
+    #[must_use]
+    pub fn new(store: S) -> Self {
+        Self {
+            store: Arc::new(store),
+            clock: Arc::new(SystemClock),
+            entity: None,
+            answer_within: Duration::from_secs(5),
+            event: PhantomData,
+        }
+    }
+
+    /// Works on deliveries for which `entity` says the same one at a time, in the order in which they were accepted; on
+    /// those for which it says `None`, and on those of other entities, at the same time.
+    ///
+    /// It is asked when a delivery comes in, so set it before the inbox is handed to a receiver. One that fails and is
+    /// tried again later holds up those behind it until it is done or dead. Source and tenant are part of the entity
+    /// without being named.
+    #[must_use]
+    pub fn in_order_by(self, entity: impl Fn(&Delivery) -> Option<String> + Send + Sync + 'static) -> Self {
+        Self { entity: Some(Arc::new(entity)), ..self }
+    }
+
+    /// The same by a string or a whole number in the body, at an RFC 6901 pointer through objects, such as
+    /// `/data/entity_id`. Deliveries without it are not held up.
+    #[must_use]
+    pub fn in_order_by_pointer(self, pointer: &str) -> Self {
+        let pointer = pointer.to_owned();
+        self.in_order_by(move |delivery| find_by_pointer(delivery.raw(), &pointer))
+    }
+
+    /// How long a receiver waits for the store before it asks the sender to come back; 5 s unless set.
+    #[must_use]
+    pub fn answer_within(self, limit: Duration) -> Self {
+        Self { answer_within: limit, ..self }
+    }
+
+    /// What tells the workers the time; the operating system unless set. A receiver has its own.
+    #[must_use]
+    pub fn clock(self, clock: impl Clock) -> Self {
+        Self { clock: Arc::new(clock), ..self }
+    }
+
+    /// Workers that run `handlers`, the same that would run inline: each delivery **at least once**. A process can die
+    /// between the effect and the record of it; pass [`Delivery::effect_key`] on, and the effect happens once.
+    pub fn workers<H: Handlers<Event = E>>(&self, handlers: H) -> WorkersBuilder<E, S, AtLeastOnce<H>> {
+        WorkersBuilder::new(self.clone(), AtLeastOnce(handlers))
+    }
+
+    /// Workers whose handlers write into the inbox's own database, together with the completion: the effects of each
+    /// delivery are there **exactly once**.
+    pub fn transactional_workers<H>(&self, handlers: H) -> WorkersBuilder<E, S, ExactlyOnce<H>>
+    where
+        S: TransactionalStore,
+        H: TransactionalHandlers<S::Effects, Event = E>,
+    {
+        WorkersBuilder::new(self.clone(), ExactlyOnce(handlers))
+    }
+}
+
+impl<E, S> Inbox<E, S> {
+    /// The store: to list, show, replay, prune and count what is in it.
+    #[must_use]
+    pub fn store(&self) -> &S {
+        &self.store
+    }
+}
+
+impl<E, S> Clone for Inbox<E, S> {
+    fn clone(&self) -> Self {
+        Self {
+            store: Arc::clone(&self.store),
+            clock: Arc::clone(&self.clock),
+            entity: self.entity.clone(),
+            answer_within: self.answer_within,
+            event: PhantomData,
+        }
+    }
+}
+
+impl<E, S> fmt::Debug for Inbox<E, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Inbox")
+            .field("in_order", &self.entity.is_some())
+            .field("answer_within", &self.answer_within)
+            .finish_non_exhaustive()
+    }
+}

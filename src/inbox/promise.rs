@@ -1,0 +1,177 @@
+//! What workers promise of the effects of their handlers, as types.
+
+use std::pin::pin;
+
+use tokio::time::Instant;
+
+use super::store::{CommitError, InboxError, InboxStore, Lease, TransactionalStore};
+use crate::dedupe::Settled;
+use crate::dispatch::{HandlerError, Handlers, Interest, Outcome, Ran, run};
+use crate::event::WebhookEvent;
+use crate::ids::EventType;
+use crate::receiver::guarded;
+use crate::time::Timestamp;
+use crate::verify::Delivery;
+
+/// Handlers that write into the database of the inbox `T` belongs to: their effects and the completion are committed
+/// together, or neither is.
+///
+/// `T` is what they write with: [`SqliteEffects`](crate::inbox::SqliteEffects) for SQLite. What a handler does by other
+/// ways, such as a call of an API, is not undone when the commit fails, and may happen again:
+/// pass [`Delivery::effect_key`] on there.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` does not handle webhook events with `{T}`",
+    note = "implement `TransactionalHandlers<{T}>` for it, or give it to `workers`, which promise less"
+)]
+pub trait TransactionalHandlers<T>: Send + Sync + 'static {
+    /// The events it handles.
+    type Event: WebhookEvent;
+
+    /// Runs the handler for `event`. What is written with `effects` is committed when the outcome is
+    /// [`Outcome::Handled`] or [`Outcome::Unhandled`], and thrown away otherwise.
+    fn handle(&self, event: Self::Event, delivery: &Delivery, effects: &mut T) -> impl Future<Output = Outcome> + Send;
+}
+
+/// The promise of [`Inbox::workers`](crate::inbox::Inbox::workers): a handler runs at least once. It is not run again
+/// after its completion was recorded; a process that dies between the effect and that record has it run again.
+#[derive(Clone, Copy, Debug)]
+pub struct AtLeastOnce<H>(pub(super) H);
+
+/// The promise of [`Inbox::transactional_workers`](crate::inbox::Inbox::transactional_workers): what a handler writes
+/// with the effects it is handed is there exactly once, whatever dies when.
+#[derive(Clone, Copy, Debug)]
+pub struct ExactlyOnce<H>(pub(super) H);
+
+/// How workers run handlers and record that they are done: [`AtLeastOnce`] or [`ExactlyOnce`], and nothing else.
+pub trait Promise<E, S>: Send + Sync + 'static {
+    /// What a run has to be committed with.
+    #[doc(hidden)]
+    type Effects: Send;
+
+    /// Whether a completion may be tried again by itself, without the run that led to it.
+    #[doc(hidden)]
+    const COMPLETES_ALONE: bool;
+
+    /// What the handlers take of an event of this type.
+    #[doc(hidden)]
+    fn interest(&self, event_type: &EventType) -> Interest;
+
+    /// Runs no handler, for an event that nobody wants.
+    #[doc(hidden)]
+    fn run_nothing(
+        &self,
+        store: &S,
+        lease: &Lease,
+    ) -> impl Future<Output = Result<(Outcome, Self::Effects), InboxError>> + Send;
+
+    /// Runs the handler; `None` where it takes no payload. A panic or the `deadline` is a failure that is worth a retry.
+    #[doc(hidden)]
+    fn run(
+        &self,
+        store: &S,
+        lease: &Lease,
+        event: Option<E>,
+        delivery: &Delivery,
+        deadline: Instant,
+    ) -> impl Future<Output = Result<(Outcome, Self::Effects), InboxError>> + Send;
+
+    /// Records that it is done.
+    #[doc(hidden)]
+    fn complete(
+        &self,
+        store: &S,
+        lease: &Lease,
+        effects: Self::Effects,
+        now: Timestamp,
+    ) -> impl Future<Output = Result<Settled, CommitError>> + Send;
+}
+
+impl<S: InboxStore, H: Handlers> Promise<H::Event, S> for AtLeastOnce<H> {
+    type Effects = ();
+
+    const COMPLETES_ALONE: bool = true;
+
+    fn interest(&self, event_type: &EventType) -> Interest {
+        self.0.interest(event_type)
+    }
+
+    async fn run_nothing(&self, _store: &S, _lease: &Lease) -> Result<(Outcome, ()), InboxError> {
+        Ok((Outcome::Unhandled, ()))
+    }
+
+    async fn run(
+        &self,
+        _store: &S,
+        _lease: &Lease,
+        event: Option<H::Event>,
+        delivery: &Delivery,
+        deadline: Instant,
+    ) -> Result<(Outcome, ()), InboxError> {
+        let ran = match event {
+            Some(event) => match guarded(|| self.0.handle(event, delivery)) {
+                Ok(handler) => run(pin!(handler), deadline).await,
+                Err(_panicked) => Ran::Panicked,
+            },
+            None => match guarded(|| self.0.handle_undecoded(delivery)) {
+                Ok(handler) => run(pin!(handler), deadline).await,
+                Err(_panicked) => Ran::Panicked,
+            },
+        };
+        Ok((outcome(ran), ()))
+    }
+
+    async fn complete(&self, store: &S, lease: &Lease, (): (), now: Timestamp) -> Result<Settled, CommitError> {
+        Ok(store.complete(lease, now).await?)
+    }
+}
+
+impl<S: TransactionalStore, H: TransactionalHandlers<S::Effects>> Promise<H::Event, S> for ExactlyOnce<H> {
+    type Effects = S::Effects;
+
+    const COMPLETES_ALONE: bool = false;
+
+    fn interest(&self, _event_type: &EventType) -> Interest {
+        Interest::Payload
+    }
+
+    async fn run_nothing(&self, store: &S, lease: &Lease) -> Result<(Outcome, S::Effects), InboxError> {
+        Ok((Outcome::Unhandled, store.begin(lease).await?))
+    }
+
+    async fn run(
+        &self,
+        store: &S,
+        lease: &Lease,
+        event: Option<H::Event>,
+        delivery: &Delivery,
+        deadline: Instant,
+    ) -> Result<(Outcome, S::Effects), InboxError> {
+        let mut effects = store.begin(lease).await?;
+        let Some(event) = event else {
+            return Ok((Outcome::Unhandled, effects));
+        };
+        let ran = match guarded(|| self.0.handle(event, delivery, &mut effects)) {
+            Ok(handler) => run(pin!(handler), deadline).await,
+            Err(_panicked) => Ran::Panicked,
+        };
+        Ok((outcome(ran), effects))
+    }
+
+    async fn complete(
+        &self,
+        store: &S,
+        lease: &Lease,
+        effects: S::Effects,
+        now: Timestamp,
+    ) -> Result<Settled, CommitError> {
+        store.commit(lease, effects, now).await
+    }
+}
+
+fn outcome(ran: Ran<Outcome>) -> Outcome {
+    match ran {
+        Ran::Ended(outcome) => outcome,
+        Ran::Panicked => Outcome::Retry(HandlerError::retryable("the handler panicked")),
+        Ran::TimedOut => Outcome::Retry(HandlerError::retryable("the handler took longer than its `time_limit`")),
+    }
+}

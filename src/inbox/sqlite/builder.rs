@@ -1,0 +1,89 @@
+//! Puts an inbox on SQLite together.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::connection::{Place, SqliteInboxError};
+use super::writer::Writer;
+use super::{Inner, SqliteInbox};
+use crate::inbox::Bell;
+
+/// Builds a [`SqliteInbox`]. What to decide, in this order: where it is, and for how long it remembers.
+#[derive(Clone, Debug)]
+#[must_use = "a builder does nothing until `open` is called"]
+pub struct SqliteInboxBuilder {
+    path: PathBuf,
+    retention: Duration,
+    keep_dead: Option<Duration>,
+    queue: usize,
+    busy_timeout: Duration,
+}
+
+impl SqliteInboxBuilder {
+    pub(super) fn new(path: &Path) -> Self {
+        Self {
+            path: path.to_owned(),
+            // As the memory store's: longer than the 76 hours in which senders of Standard Webhooks retry.
+            retention: Duration::from_hours(80),
+            keep_dead: None,
+            queue: 4096,
+            busy_timeout: Duration::from_secs(1),
+        }
+    }
+
+    /// For how long a delivery that is done is remembered, with its body; 80 hours unless set. That outlasts every
+    /// preset. A receiver refuses to be built where it is shorter than the sender retries.
+    pub fn retention(self, retention: Duration) -> Self {
+        Self { retention, ..self }
+    }
+
+    /// For how long the dead are kept; for ever unless set. Never shorter than the retention: their ids are remembered
+    /// by them.
+    pub fn keep_dead(self, keep: Duration) -> Self {
+        Self { keep_dead: Some(keep), ..self }
+    }
+
+    /// How many deliveries may wait to be written before further ones are refused (503); 4096 unless set.
+    pub fn queue(self, deliveries: usize) -> Self {
+        Self { queue: deliveries, ..self }
+    }
+
+    /// How long a lock of another process on the file is waited for; 1 s unless set. Everything that is to be written
+    /// waits meanwhile, so keep transactions of your own on the same file short.
+    pub fn busy_timeout(self, timeout: Duration) -> Self {
+        Self { busy_timeout: timeout, ..self }
+    }
+
+    /// Opens the file, which is made where there is none, for its owner alone; and starts the thread that writes.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be opened, does not wait for the disk at each commit, or was made by a newer program; and when a
+    /// setting is out of its range.
+    pub fn open(self) -> Result<SqliteInbox, SqliteInboxError> {
+        self.check()?;
+        let Self { path, retention, keep_dead, queue, busy_timeout } = self;
+        let place = Place { path, busy_timeout };
+        let writing = place.open()?;
+        let writer = Writer::start(place.clone(), writing, queue);
+        let writer = writer.map_err(|source| SqliteInboxError::File { path: place.path.clone(), source })?;
+        Ok(SqliteInbox::new(Inner { place, writer, bell: Bell::default(), retention, keep_dead }))
+    }
+
+    fn check(&self) -> Result<(), SqliteInboxError> {
+        let refuse = |setting, given, works| Err(SqliteInboxError::Setting { setting, given, works });
+        let seconds = |duration: Duration| format!("{} s", duration.as_secs_f64());
+        if self.retention.is_zero() {
+            return refuse("retention", seconds(self.retention), "80 hours");
+        }
+        if let Some(keep) = self.keep_dead
+            && keep < self.retention
+        {
+            return refuse("keep_dead", seconds(keep), "the retention or more");
+        }
+        if self.queue == 0 {
+            return refuse("queue", "0".to_owned(), "4096");
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,201 @@
+//! The inbox in a file: SQLite, with a write-ahead log and every commit on the disk.
+//!
+//! One thread writes. What comes while it waits for the disk shares the next commit, so that many deliveries cost one
+//! `fsync`; each is answered after its own commit. Readers do not wait for it.
+//!
+//! Several processes on one machine may have the same file open, receivers and workers alike: SQLite lets one of them
+//! write at a time. They do not wake one another; a worker looks for what others have accepted once a second
+//! ([`Workers`](crate::inbox::Workers)). For more than one machine this is not the store: a file on a network file
+//! system is not safe.
+
+mod builder;
+mod connection;
+mod effects;
+mod read;
+mod rows;
+mod write;
+mod writer;
+
+pub use builder::SqliteInboxBuilder;
+pub use connection::SqliteInboxError;
+pub use effects::SqliteEffects;
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use self::connection::Place;
+use self::write::Settle;
+use self::writer::Writer;
+use crate::dedupe::Settled;
+use crate::inbox::{
+    Accepted, Batch, Bell, Entry, InboxError, InboxStore, Incoming, Lease, Query, Replay, Stats, Wanted,
+};
+use crate::time::Timestamp;
+use crate::verify::StoredDelivery;
+
+/// The longest text of an error that is kept, in bytes.
+const MAX_ERROR: usize = 4096;
+
+/// An inbox in a file of SQLite. A clone is another handle to the same.
+///
+/// Dropping the last handle ends the writing thread, after what it was asked to write is written.
+#[derive(Clone)]
+pub struct SqliteInbox {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    place: Place,
+    writer: Writer,
+    bell: Bell,
+    retention: Duration,
+    keep_dead: Option<Duration>,
+}
+
+impl SqliteInbox {
+    /// Opens the inbox in the file `path` with the settings of [`builder`](Self::builder).
+    ///
+    /// # Errors
+    ///
+    /// As [`SqliteInboxBuilder::open`].
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, SqliteInboxError> {
+        Self::builder(path).open()
+    }
+
+    /// An inbox in the file `path`.
+    pub fn builder(path: impl AsRef<Path>) -> SqliteInboxBuilder {
+        SqliteInboxBuilder::new(path.as_ref())
+    }
+
+    /// The file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.inner.place.path
+    }
+
+    fn new(inner: Inner) -> Self {
+        Self { inner: Arc::new(inner) }
+    }
+
+    fn ring_if(&self, something: bool) {
+        if something {
+            self.inner.bell.ring();
+        }
+    }
+
+    async fn settle(
+        &self,
+        name: &'static str,
+        lease: &Lease,
+        how: Settle,
+        now: Timestamp,
+    ) -> Result<Settled, InboxError> {
+        let lease = *lease;
+        let settled = self.inner.writer.run(name, move |tx| write::settle(tx, &lease, &how, now));
+        let (settled, next) = settled.await?;
+        self.ring_if(next);
+        Ok(settled)
+    }
+
+    /// Asks a question on a thread that may block.
+    async fn ask<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&rusqlite::Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, InboxError> {
+        let place = self.inner.place.clone();
+        let asked = tokio::task::spawn_blocking(move || question(&place.read()?));
+        asked.await.map_err(InboxError::unavailable)?.map_err(InboxError::unavailable)
+    }
+}
+
+impl InboxStore for SqliteInbox {
+    async fn accept(&self, incoming: Incoming, now: Timestamp) -> Result<Accepted, InboxError> {
+        let retention = self.inner.retention;
+        let accept = move |tx: &rusqlite::Transaction<'_>| write::accept(tx, &incoming, retention, now);
+        let accepted = self.inner.writer.bounded("accept", accept).await?;
+        self.ring_if(accepted == Accepted::New);
+        Ok(accepted)
+    }
+
+    async fn claim(&self, wanted: Wanted, now: Timestamp) -> Result<Batch, InboxError> {
+        let tokens = tokens(wanted.limit)?;
+        self.inner.writer.run("claim", move |tx| write::claim(tx, wanted, &tokens, now)).await
+    }
+
+    async fn extend(&self, leases: &[Lease], lease: Duration, now: Timestamp) -> Result<Vec<Settled>, InboxError> {
+        let (leases, until) = (leases.to_vec(), now.saturating_add(lease));
+        self.inner.writer.run("extend", move |tx| write::extend(tx, &leases, until)).await
+    }
+
+    async fn complete(&self, lease: &Lease, now: Timestamp) -> Result<Settled, InboxError> {
+        self.settle("complete", lease, Settle::Complete, now).await
+    }
+
+    async fn retry(&self, lease: &Lease, due: Timestamp, error: &str, now: Timestamp) -> Result<Settled, InboxError> {
+        self.settle("retry", lease, Settle::Retry { due, error: bounded(error) }, now).await
+    }
+
+    async fn dead(&self, lease: &Lease, error: &str, now: Timestamp) -> Result<Settled, InboxError> {
+        self.settle("dead", lease, Settle::Dead { error: bounded(error) }, now).await
+    }
+
+    async fn release(&self, lease: &Lease, now: Timestamp) -> Result<Settled, InboxError> {
+        self.settle("release", lease, Settle::Release, now).await
+    }
+
+    async fn list(&self, query: Query) -> Result<Vec<Entry>, InboxError> {
+        self.ask(move |connection| read::list(connection, query)).await
+    }
+
+    async fn show(&self, number: i64) -> Result<Option<(Entry, StoredDelivery)>, InboxError> {
+        self.ask(move |connection| read::show(connection, number)).await
+    }
+
+    async fn replay(&self, what: Replay, now: Timestamp) -> Result<u64, InboxError> {
+        let replayed = self.inner.writer.run("replay", move |tx| write::replay(tx, what, now)).await?;
+        self.ring_if(replayed > 0);
+        Ok(replayed)
+    }
+
+    async fn prune(&self, limit: usize, now: Timestamp) -> Result<u64, InboxError> {
+        let done_before = now.saturating_sub(self.inner.retention);
+        let dead_before = self.inner.keep_dead.map(|keep| now.saturating_sub(keep));
+        self.inner.writer.run("prune", move |tx| write::prune(tx, limit, done_before, dead_before)).await
+    }
+
+    async fn stats(&self) -> Result<Stats, InboxError> {
+        self.ask(read::stats).await
+    }
+
+    fn bell(&self) -> &Bell {
+        &self.inner.bell
+    }
+
+    fn retention(&self) -> Duration {
+        self.inner.retention
+    }
+}
+
+/// One token for each of `count` leases. Without randomness there is no fencing, so nothing is leased.
+fn tokens(count: usize) -> Result<Vec<u128>, InboxError> {
+    let mut bytes = vec![0; count * size_of::<u128>()];
+    getrandom::fill(&mut bytes).map_err(|error| InboxError::unavailable(error.to_string()))?;
+    Ok(bytes.as_chunks().0.iter().map(|chunk| u128::from_le_bytes(*chunk)).collect())
+}
+
+fn bounded(error: &str) -> String {
+    error[..error.floor_char_boundary(MAX_ERROR)].to_owned()
+}
+
+impl fmt::Debug for SqliteInbox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Inner { place, retention, keep_dead, .. } = &*self.inner;
+        f.debug_struct("SqliteInbox")
+            .field("path", &place.path)
+            .field("retention", retention)
+            .field("keep_dead", keep_dead)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,54 @@
+//! What operators ask.
+
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::rows::{DELIVERY, ENTRY, delivery, entry, number_of};
+use crate::inbox::{Entry, Query, Stats};
+use crate::time::Timestamp;
+use crate::verify::StoredDelivery;
+
+pub(super) fn list(connection: &Connection, query: Query) -> rusqlite::Result<Vec<Entry>> {
+    // The number of the state stands in the text so that the indexes of single states can be used.
+    let state = query.state.map_or_else(String::new, |state| format!("AND state = {}", number_of(state)));
+    let text = format!("SELECT {ENTRY} FROM countersign_inbox WHERE number > ?1 {state} ORDER BY number LIMIT ?2");
+    let mut rows = connection.prepare(&text)?;
+    let limit = i64::try_from(query.limit).unwrap_or(i64::MAX);
+    rows.query_map(params![query.after, limit], entry)?.collect()
+}
+
+pub(super) fn show(connection: &Connection, number: i64) -> rusqlite::Result<Option<(Entry, StoredDelivery)>> {
+    let mut row = connection.prepare(&format!(
+        "SELECT {ENTRY}, {DELIVERY} FROM countersign_inbox JOIN countersign_inbox_payload USING (number) \
+         WHERE number = ?1"
+    ))?;
+    let found = row.query_row([number], |row| {
+        let entry = entry(row)?;
+        let delivery = delivery(row, &entry)?;
+        Ok((entry, delivery))
+    });
+    found.optional()
+}
+
+/// Each number is counted in an index that holds little else.
+pub(super) fn stats(connection: &Connection) -> rusqlite::Result<Stats> {
+    let count = |condition: &str| {
+        let text = format!("SELECT count(*) FROM countersign_inbox WHERE {condition}");
+        connection.query_row(&text, [], |row| row.get::<_, i64>(0)).map(i64::unsigned_abs)
+    };
+    let oldest = connection.query_row(
+        "SELECT received_at FROM countersign_inbox \
+         WHERE number IN (SELECT min(number) FROM countersign_inbox WHERE state = 0 \
+                          UNION ALL SELECT min(number) FROM countersign_inbox WHERE state = 1) \
+         ORDER BY received_at LIMIT 1",
+        [],
+        |row| row.get(0),
+    );
+    Ok(Stats {
+        pending: count("state = 0")?,
+        running: count("state = 1")?,
+        waiting: count("entity IS NOT NULL AND state < 3 AND state = 2")?,
+        done: count("state = 3")?,
+        dead: count("state = 4")?,
+        oldest: oldest.optional()?.map(Timestamp::from_millis),
+    })
+}

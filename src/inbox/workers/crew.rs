@@ -1,0 +1,241 @@
+//! Takes what is due, as much as there are hands for, and waits for more without asking all the time.
+
+use std::future::poll_fn;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep};
+
+use super::held::Held;
+use super::job::Ended;
+use super::{Drained, Settings};
+use crate::dedupe::Settled;
+use crate::event::WebhookEvent;
+use crate::inbox::promise::Promise;
+use crate::inbox::store::{InboxStore, Wanted};
+use crate::inbox::{Inbox, Listener};
+use crate::time::Timestamp;
+use crate::verify::Verifier;
+
+/// How long a store that cannot answer is left alone.
+const TROUBLE: Duration = Duration::from_secs(1);
+
+/// How long the end of others is waited for before more is leased: little beside a commit.
+const GATHER: Duration = Duration::from_millis(2);
+
+/// How long those that are told to give back may take for it.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// How many entries are forgotten in one transaction: few, so that nobody waits long for it.
+const PRUNED_AT_ONCE: usize = 500;
+
+pub(super) struct Crew<E, S, P> {
+    pub(super) inbox: Inbox<E, S>,
+    pub(super) promise: P,
+    pub(super) verifier: Option<Verifier>,
+    pub(super) settings: Settings,
+    pub(super) held: Arc<Held>,
+}
+
+/// Why the crew looks up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Woken {
+    Due,
+    JobEnded,
+    Stop,
+}
+
+type Stop = watch::Receiver<Option<Instant>>;
+
+impl<E: WebhookEvent, S: InboxStore, P: Promise<E, S>> Crew<E, S, P> {
+    pub(super) fn new(inbox: Inbox<E, S>, promise: P, verifier: Option<Verifier>, settings: Settings) -> Self {
+        Self { inbox, promise, verifier, settings, held: Arc::default() }
+    }
+
+    /// Works until it is told to stop, or nobody is there any more to tell it.
+    pub(super) async fn work(self: Arc<Self>, mut stop: Stop) -> Drained {
+        let mut jobs = JoinSet::new();
+        let mut upkeep = JoinSet::new();
+        upkeep.spawn(Arc::clone(&self).renew());
+        upkeep.spawn(Arc::clone(&self).prune());
+        let mut bell = self.inbox.store.bell().listen();
+        loop {
+            bell.hush();
+            let (wait, more) = self.take(&mut jobs).await;
+            loop {
+                match self.wait(&mut jobs, &mut stop, &mut bell, wait).await {
+                    Woken::Stop => return self.drain(jobs, &stop).await,
+                    // Whoever ended makes room for what is due already, if there is anything.
+                    Woken::JobEnded if !more => {}
+                    Woken::JobEnded => {
+                        gather(&mut jobs).await;
+                        break;
+                    }
+                    Woken::Due => break,
+                }
+            }
+        }
+    }
+
+    /// Leases what is due and sets to work on it. Tells how long to wait for more, and whether there may be more already.
+    async fn take(self: &Arc<Self>, jobs: &mut JoinSet<Ended>) -> (Duration, bool) {
+        let Settings { concurrency, lease, max_attempts, look_every, .. } = self.settings;
+        let limit = concurrency.saturating_sub(jobs.len());
+        if limit == 0 {
+            return (look_every, true);
+        }
+        let now = self.now();
+        match self.inbox.store.claim(Wanted { limit, lease, max_attempts }, now).await {
+            Ok(batch) => {
+                if batch.buried > 0 {
+                    tracing::error!(dead = batch.buried, "deliveries have used up their attempts without a word");
+                }
+                let taken = batch.leased.len();
+                for leased in batch.leased {
+                    let holding = self.held.hold(leased.lease);
+                    jobs.spawn(Arc::clone(self).job(leased, holding));
+                }
+                let next = batch.next_due.map_or(look_every, |next| next.since(now).min(look_every));
+                (next.max(Duration::from_millis(1)), taken == limit)
+            }
+            Err(error) => {
+                tracing::error!(%error, "the inbox cannot be read; the workers look again in a moment");
+                (TROUBLE, false)
+            }
+        }
+    }
+
+    /// Waits for what comes first. With all hands busy it is only their end, or the order to stop.
+    async fn wait(&self, jobs: &mut JoinSet<Ended>, stop: &mut Stop, bell: &mut Listener, wait: Duration) -> Woken {
+        let busy = jobs.len() >= self.settings.concurrency;
+        let mut stopped = pin!(stop.changed());
+        let mut heard = pin!(bell.heard());
+        let mut timer = pin!(sleep(wait));
+        poll_fn(|cx| {
+            if stopped.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(Woken::Stop);
+            }
+            if !busy && (heard.as_mut().poll(cx).is_ready() || timer.as_mut().poll(cx).is_ready()) {
+                return Poll::Ready(Woken::Due);
+            }
+            match jobs.poll_join_next(cx) {
+                Poll::Ready(Some(ended)) => {
+                    tell(ended.as_ref());
+                    Poll::Ready(Woken::JobEnded)
+                }
+                Poll::Ready(None) | Poll::Pending => Poll::Pending,
+            }
+        })
+        .await
+    }
+
+    async fn drain(&self, mut jobs: JoinSet<Ended>, stop: &Stop) -> Drained {
+        let deadline = *stop.borrow();
+        let mut drained = Drained::default();
+        let mut count = |ended: Result<Ended, tokio::task::JoinError>| {
+            tell(ended.as_ref());
+            match ended {
+                Ok(Ended::Settled) => drained.finished += 1,
+                Ok(Ended::Released) => drained.released += 1,
+                Ok(Ended::Lost) | Err(_) => {}
+            }
+        };
+        // Without a deadline somebody dropped the handle: what is running comes to its own end.
+        let cut = async {
+            match deadline {
+                Some(deadline) => tokio::time::sleep_until(deadline).await,
+                None => std::future::pending().await,
+            }
+        };
+        let mut cut = pin!(cut);
+        let mut cutting = false;
+        let mut over: Option<Instant> = None;
+        while !jobs.is_empty() {
+            let next = poll_fn(|cx| {
+                if !cutting && cut.as_mut().poll(cx).is_ready() {
+                    return Poll::Ready(None);
+                }
+                jobs.poll_join_next(cx).map(Some)
+            });
+            let next = match over {
+                Some(over) => tokio::time::timeout_at(over, next).await,
+                None => Ok(next.await),
+            };
+            match next {
+                Ok(Some(Some(ended))) => count(ended),
+                Ok(Some(None)) => break,
+                Ok(None) => {
+                    cutting = true;
+                    over = Some(Instant::now() + GRACE);
+                    self.held.release_all();
+                }
+                // The store does not answer; the leases will run out.
+                Err(_elapsed) => break,
+            }
+        }
+        drained
+    }
+
+    /// Renews all leases that are held, three times as often as they run out.
+    async fn renew(self: Arc<Self>) {
+        loop {
+            sleep(self.settings.lease / 3).await;
+            let leases = self.held.all();
+            if leases.is_empty() {
+                continue;
+            }
+            match self.inbox.store.extend(&leases, self.settings.lease, self.now()).await {
+                Ok(extended) => {
+                    for (lease, settled) in leases.iter().zip(extended) {
+                        if settled == Settled::Superseded {
+                            self.held.lost(lease);
+                        }
+                    }
+                }
+                Err(error) => tracing::error!(%error, leases = leases.len(), "leases could not be renewed"),
+            }
+        }
+    }
+
+    async fn prune(self: Arc<Self>) {
+        loop {
+            sleep(self.settings.prune_every).await;
+            loop {
+                match self.inbox.store.prune(PRUNED_AT_ONCE, self.now()).await {
+                    Ok(pruned) if pruned == PRUNED_AT_ONCE as u64 => {}
+                    Ok(_) => break,
+                    Err(error) => {
+                        tracing::error!(%error, "the inbox could not be pruned; it will be tried again");
+                        break;
+                    }
+                }
+            }
+        }
+    }
+
+    pub(super) fn now(&self) -> Timestamp {
+        self.inbox.clock.now()
+    }
+}
+
+/// Lets others end that are about to, so that what they make room for is leased in one go.
+async fn gather(jobs: &mut JoinSet<Ended>) {
+    let all = async {
+        while let Some(ended) = jobs.join_next().await {
+            tell(ended.as_ref());
+        }
+    };
+    // When it is over, the rest is still at work.
+    let _ = tokio::time::timeout(GATHER, all).await;
+}
+
+/// A job keeps a handler's panics inside; one of its own would be a mistake of ours.
+fn tell(ended: Result<&Ended, &tokio::task::JoinError>) {
+    if let Err(error) = ended {
+        tracing::error!(%error, "a worker ended by itself; the lease of its delivery will run out");
+    }
+}

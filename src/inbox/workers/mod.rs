@@ -1,0 +1,166 @@
+//! What takes deliveries out of the inbox and works on them.
+
+mod crew;
+mod held;
+mod job;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use self::crew::Crew;
+use super::Inbox;
+use super::backoff::Backoff;
+use super::promise::Promise;
+use super::store::InboxStore;
+use crate::event::WebhookEvent;
+use crate::verify::Verifier;
+
+/// Builds [`Workers`]. Decide in this order: how many at once, how often, and how long a run may take.
+#[must_use = "a builder does nothing until `start` is called"]
+pub struct WorkersBuilder<E, S, P> {
+    inbox: Inbox<E, S>,
+    promise: P,
+    verifier: Option<Verifier>,
+    settings: Settings,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Settings {
+    concurrency: usize,
+    max_attempts: u32,
+    backoff: Backoff,
+    time_limit: Duration,
+    lease: Duration,
+    look_every: Duration,
+    prune_every: Duration,
+}
+
+impl<E, S, P> WorkersBuilder<E, S, P> {
+    pub(super) fn new(inbox: Inbox<E, S>, promise: P) -> Self {
+        let settings = Settings {
+            concurrency: 16,
+            max_attempts: 20,
+            backoff: Backoff::default(),
+            time_limit: Duration::from_mins(5),
+            lease: Duration::from_secs(30),
+            look_every: Duration::from_secs(1),
+            prune_every: Duration::from_mins(1),
+        };
+        Self { inbox, promise, verifier: None, settings }
+    }
+
+    /// How many handlers may run at once; 16 unless set.
+    pub fn concurrency(mut self, handlers: usize) -> Self {
+        self.settings.concurrency = handlers.max(1);
+        self
+    }
+
+    /// How often a delivery is tried before it goes to the dead; 20 times unless set, which with the default pauses is
+    /// about seven hours. Attempts are counted when they begin, so one that kills the process counts.
+    pub fn max_attempts(mut self, attempts: u32) -> Self {
+        self.settings.max_attempts = attempts.max(1);
+        self
+    }
+
+    /// The pauses between attempts; 1 s to 1 h unless set. A handler's
+    /// [`retry_after`](crate::HandlerError::retry_after) makes a pause longer, never shorter.
+    pub fn backoff(mut self, backoff: Backoff) -> Self {
+        self.settings.backoff = backoff;
+        self
+    }
+
+    /// How long one handler may run; 5 min unless set. Past it the handler is dropped where it waits, and the delivery
+    /// tried again.
+    pub fn time_limit(mut self, limit: Duration) -> Self {
+        self.settings.time_limit = limit;
+        self
+    }
+
+    /// For how long a delivery is leased; 30 s unless set. Leases are renewed three times as often while their
+    /// handlers run, so this is not how long a handler may take, but how long after the end of a process its deliveries
+    /// are taken up by another one.
+    pub fn lease(mut self, lease: Duration) -> Self {
+        self.settings.lease = lease.max(Duration::from_millis(30));
+        self
+    }
+
+    /// How long to wait at most before looking for what another process has accepted; 1 s unless set. What this
+    /// process accepts, gives back or replays wakes the workers at once, and what is due later wakes them when it is.
+    pub fn look_every(mut self, pause: Duration) -> Self {
+        self.settings.look_every = pause;
+        self
+    }
+
+    /// How often the store forgets what need not be remembered any more; every minute unless set.
+    pub fn prune_every(mut self, pause: Duration) -> Self {
+        self.settings.prune_every = pause;
+        self
+    }
+
+    /// Verifies the signature of each delivery anew before it is handled, with the keys of `verifier` that counted when
+    /// it came in. What somebody wrote into the store without a key goes to the dead; so does what was signed with a key
+    /// that has been taken out of the keyring. Unless set, what is in the store is trusted; see
+    /// [`inbox`](crate::inbox).
+    pub fn verify_again(mut self, verifier: Verifier) -> Self {
+        self.verifier = Some(verifier);
+        self
+    }
+}
+
+impl<E: WebhookEvent, S: InboxStore, P: Promise<E, S>> WorkersBuilder<E, S, P> {
+    /// Starts to work, on the tokio runtime that this is called in.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a tokio runtime.
+    pub fn start(self) -> Workers {
+        let Self { inbox, promise, verifier, settings } = self;
+        let (stop, stopped) = watch::channel(None);
+        let crew = Crew::new(inbox, promise, verifier, settings);
+        Workers { stop, task: tokio::spawn(Arc::new(crew).work(stopped)) }
+    }
+}
+
+/// Workers that are at work.
+///
+/// Dropping them lets what is running end in the background, and takes nothing new; [`drain`](Self::drain) waits for it.
+#[derive(Debug)]
+#[must_use = "workers stop when they are dropped"]
+pub struct Workers {
+    stop: watch::Sender<Option<Instant>>,
+    task: JoinHandle<Drained>,
+}
+
+/// How the work ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Drained {
+    /// How many handlers were running when it was asked to end, and came to their own end.
+    pub finished: usize,
+    /// How many were cut short at the deadline. Their deliveries are due again, the attempt not counted.
+    pub released: usize,
+}
+
+impl Workers {
+    /// Takes nothing new, waits until what is running has ended, at most for `within`, and gives back the rest.
+    pub async fn drain(self, within: Duration) -> Drained {
+        let far = || Instant::now() + Duration::from_hours(24 * 365);
+        let deadline = Instant::now().checked_add(within).unwrap_or_else(far);
+        self.stop.send_replace(Some(deadline));
+        self.task.await.unwrap_or_else(|error| {
+            tracing::error!(%error, "the workers did not end by themselves; their leases will run out");
+            Drained::default()
+        })
+    }
+}
+
+impl<E, S, P> fmt::Debug for WorkersBuilder<E, S, P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WorkersBuilder").field("inbox", &self.inbox).field("settings", &self.settings).finish()
+    }
+}

@@ -1,0 +1,86 @@
+//! What the tests of the inbox share: folders of their own, and deliveries that need no HTTP.
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used, reason = "not every test uses all of it")]
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use countersign::inbox::{Incoming, StoredDelivery};
+use countersign::{Authenticated, ClaimKey, Clock, DeliveryId, EventType, Fingerprint, KeyId, Source, SystemClock};
+
+/// A new folder; gone when it is dropped.
+pub struct Folder {
+    path: PathBuf,
+    kept: bool,
+}
+
+impl Folder {
+    pub fn new() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let name = format!(
+            "countersign-test-{}-{}-{}",
+            std::process::id(),
+            NEXT.fetch_add(1, Ordering::Relaxed),
+            SystemClock.now().as_millis()
+        );
+        let path = std::env::temp_dir().join(name);
+        std::fs::create_dir_all(&path).unwrap();
+        Self { path, kept: false }
+    }
+
+    /// One that stays.
+    pub fn kept() -> Self {
+        let mut folder = Self::new();
+        folder.kept = true;
+        folder
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub fn file(&self) -> PathBuf {
+        self.path.join("inbox.sqlite")
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        if !self.kept {
+            std::fs::remove_dir_all(&self.path).ok();
+        }
+    }
+}
+
+pub fn incoming(id: &str) -> Incoming {
+    let source = Source::new("test").unwrap();
+    let delivery_id = DeliveryId::new(id).unwrap();
+    let raw = bytes::Bytes::from(format!(r#"{{"event":"job","data":{{"entity":"{id}"}}}}"#));
+    Incoming {
+        key: ClaimKey::for_id(&source, None, &delivery_id),
+        fingerprint: Fingerprint::of(&raw),
+        entity: None,
+        delivery: StoredDelivery {
+            source,
+            tenant: None,
+            id: Some(delivery_id),
+            event_type: Some(EventType::from_static("job")),
+            timestamp: None,
+            received_at: countersign::Timestamp::from_secs(1_790_000_000),
+            key_id: KeyId::new("test").unwrap(),
+            authenticated: Authenticated::from_bits(3),
+            content_digest: None,
+            headers: vec![("x-signature".to_owned(), b"v1,abc".to_vec())],
+            raw,
+        },
+    }
+}
+
+/// Asks until it is so. A test that waits in vain fails after half a minute.
+pub async fn until(what: &str, mut ask: impl AsyncFnMut() -> bool) {
+    let deadline = std::time::Instant::now() + Duration::from_secs(30);
+    while !ask().await {
+        assert!(std::time::Instant::now() < deadline, "waited in vain for {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}

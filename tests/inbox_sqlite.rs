@@ -1,0 +1,224 @@
+//! The inbox on SQLite: the conformance suite, and what only this engine has.
+
+#![cfg(feature = "sqlite")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+mod inbox_common;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use countersign::inbox::rusqlite::{Connection, Transaction};
+use countersign::inbox::{
+    Accepted, CommitError, InboxError, InboxStore, Query, SqliteInbox, SqliteInboxError, State, TransactionalStore,
+    Wanted,
+};
+use countersign::{Clock, HandlerError, Settled, SystemClock};
+use inbox_common::{Folder, incoming};
+
+mod conformance {
+    use super::inbox_common::Folder;
+    use countersign::SqliteInbox;
+
+    // The folder is left to the system's own cleaning: a store of the suite has no place to keep it in.
+    countersign::inbox_conformance!(SqliteInbox::open(Folder::kept().file()).unwrap());
+}
+
+const WANTED: Wanted = Wanted { limit: 10, lease: Duration::from_secs(30), max_attempts: 3 };
+
+fn pragma(path: &std::path::Path, name: &str) -> String {
+    let connection = Connection::open(path).unwrap();
+    connection.pragma_query_value(None, name, |row| row.get(0)).unwrap()
+}
+
+#[tokio::test]
+async fn the_file_keeps_a_write_ahead_log_and_is_its_owners_alone() {
+    let folder = Folder::new();
+    let inbox = SqliteInbox::open(folder.file()).unwrap();
+    assert_eq!(inbox.accept(incoming("a"), SystemClock.now()).await.unwrap(), Accepted::New);
+    assert_eq!(pragma(&folder.file(), "journal_mode"), "wal");
+    #[cfg(unix)]
+    for name in ["inbox.sqlite", "inbox.sqlite-wal", "inbox.sqlite-shm"] {
+        use std::os::unix::fs::PermissionsExt;
+        let mode = std::fs::metadata(folder.path().join(name)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{name}");
+    }
+}
+
+#[test]
+fn what_cannot_keep_its_word_is_refused_at_the_start() {
+    let folder = Folder::new();
+    let memory = SqliteInbox::open(":memory:");
+    assert!(memory.is_err(), "memory is not durable: {memory:?}");
+    std::fs::remove_file(":memory:").ok();
+    let nowhere = SqliteInbox::open(folder.path().join("not/there.sqlite")).unwrap_err();
+    assert!(matches!(nowhere, SqliteInboxError::File { .. }), "{nowhere}");
+    let text = folder.path().join("text");
+    std::fs::write(&text, "not a database, and longer than a header of one is: ".repeat(10)).unwrap();
+    let text = SqliteInbox::open(text).unwrap_err();
+    assert!(matches!(text, SqliteInboxError::Sqlite { .. }), "{text}");
+    let retention = SqliteInbox::builder(folder.file()).retention(Duration::ZERO).open().unwrap_err();
+    assert!(retention.to_string().contains("`retention` cannot be 0 s; set it to 80 hours"), "{retention}");
+    let dead = SqliteInbox::builder(folder.file()).keep_dead(Duration::from_secs(1)).open().unwrap_err();
+    assert!(dead.to_string().contains("`keep_dead`"), "{dead}");
+}
+
+#[test]
+fn tables_of_a_newer_program_are_left_alone() {
+    let folder = Folder::new();
+    drop(SqliteInbox::open(folder.file()).unwrap());
+    let connection = Connection::open(folder.file()).unwrap();
+    connection.execute("INSERT INTO countersign_inbox_schema VALUES (2)", []).unwrap();
+    let newer = SqliteInbox::open(folder.file()).unwrap_err();
+    assert!(newer.to_string().contains("has the schema 2; this program knows 1"), "{newer}");
+}
+
+#[tokio::test]
+async fn what_was_accepted_is_there_after_the_process_that_accepted_it() {
+    let folder = Folder::new();
+    let now = SystemClock.now();
+    let first = SqliteInbox::open(folder.file()).unwrap();
+    assert_eq!(first.accept(incoming("a"), now).await.unwrap(), Accepted::New);
+    // A second handle on the file, as another process has one.
+    let second = SqliteInbox::open(folder.file()).unwrap();
+    assert_eq!(second.accept(incoming("a"), now).await.unwrap(), Accepted::Duplicate(State::Pending));
+    drop(first);
+    let batch = second.claim(WANTED, now).await.unwrap();
+    assert_eq!(batch.leased[0].delivery, incoming("a").delivery);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_accepts_share_a_commit_and_each_is_told_after_its_own() {
+    let folder = Folder::new();
+    let inbox = SqliteInbox::open(folder.file()).unwrap();
+    let now = SystemClock.now();
+    // While another connection holds the lock nothing is written, and nobody is told anything.
+    let blocker = Connection::open(folder.file()).unwrap();
+    blocker.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let told = Arc::new(AtomicUsize::new(0));
+    let tasks: Vec<_> = (0..64)
+        .map(|number| {
+            let (inbox, told) = (inbox.clone(), Arc::clone(&told));
+            tokio::spawn(async move {
+                let accepted = inbox.accept(incoming(&format!("msg_{number}")), now).await;
+                told.fetch_add(1, Ordering::SeqCst);
+                accepted
+            })
+        })
+        .collect();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(told.load(Ordering::SeqCst), 0);
+    let before: i64 = blocker.pragma_query_value(None, "data_version", |row| row.get(0)).unwrap();
+    blocker.execute_batch("ROLLBACK").unwrap();
+    for task in tasks {
+        assert_eq!(task.await.unwrap().unwrap(), Accepted::New);
+    }
+    let after: i64 = blocker.pragma_query_value(None, "data_version", |row| row.get(0)).unwrap();
+    assert_ne!(before, after);
+    assert_eq!(inbox.stats().await.unwrap().pending, 64);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lock_that_is_held_too_long_is_an_error_and_the_next_try_is_well() {
+    let folder = Folder::new();
+    let inbox = SqliteInbox::builder(folder.file()).busy_timeout(Duration::from_millis(50)).queue(2).open().unwrap();
+    let now = SystemClock.now();
+    let blocker = Connection::open(folder.file()).unwrap();
+    blocker.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let refused = inbox.accept(incoming("a"), now).await.unwrap_err();
+    assert!(matches!(refused, InboxError::Unavailable(_)), "{refused}");
+    // More than the queue has room for is refused at once.
+    let waiting: Vec<_> = (0..8)
+        .map(|number| {
+            let inbox = inbox.clone();
+            tokio::spawn(async move { inbox.accept(incoming(&format!("msg_{number}")), now).await })
+        })
+        .collect();
+    let mut full = 0;
+    for waiting in waiting {
+        full += usize::from(matches!(waiting.await.unwrap(), Err(InboxError::Full)));
+    }
+    assert!(full > 0, "the queue is bounded");
+    blocker.execute_batch("ROLLBACK").unwrap();
+    assert_eq!(inbox.list(Query::all()).await.unwrap(), [], "no part of a record");
+    assert_eq!(inbox.accept(incoming("a"), now).await.unwrap(), Accepted::New);
+}
+
+#[tokio::test]
+async fn effects_and_completion_are_committed_together_or_not_at_all() {
+    let folder = Folder::new();
+    let inbox = SqliteInbox::open(folder.file()).unwrap();
+    let ours = Connection::open(folder.file()).unwrap();
+    ours.execute_batch("CREATE TABLE effect (id TEXT)").unwrap();
+    let effects = || ours.query_row("SELECT count(*) FROM effect", [], |row| row.get::<_, i64>(0)).unwrap();
+    let now = SystemClock.now();
+    let accepted = inbox.accept(incoming("a"), now).await.unwrap();
+    assert_eq!(accepted, Accepted::New);
+    let lease = inbox.claim(WANTED, now).await.unwrap().leased[0].lease;
+    let insert = |fail: bool| {
+        move |tx: &Transaction<'_>| {
+            tx.execute("INSERT INTO effect VALUES ('a')", [])?;
+            if fail { Err(HandlerError::permanent("no such account")) } else { Ok(()) }
+        }
+    };
+
+    let mut failing = inbox.begin(&lease).await.unwrap();
+    failing.write(insert(false));
+    failing.write(insert(true));
+    let failed = inbox.commit(&lease, failing, now).await.unwrap_err();
+    assert!(matches!(&failed, CommitError::Effect(error) if error.is_permanent()), "{failed}");
+    let mut panicking = inbox.begin(&lease).await.unwrap();
+    panicking.write(insert(false));
+    panicking.write(|_| panic!("as the test says"));
+    assert!(matches!(inbox.commit(&lease, panicking, now).await, Err(CommitError::Effect(_))));
+    let mut ending = inbox.begin(&lease).await.unwrap();
+    ending.write(insert(false));
+    ending.write(|tx| Ok(tx.execute_batch("ROLLBACK")?));
+    assert!(inbox.commit(&lease, ending, now).await.is_err());
+    assert_eq!(effects(), 0);
+    assert_eq!(inbox.stats().await.unwrap().running, 1);
+
+    // Taken over in between: neither the effects nor the completion of the first are there.
+    let later = now.saturating_add(WANTED.lease);
+    let second = inbox.claim(WANTED, later).await.unwrap().leased[0].lease;
+    let mut late = inbox.begin(&lease).await.unwrap();
+    late.write(insert(false));
+    assert_eq!(inbox.commit(&lease, late, later).await.unwrap(), Settled::Superseded);
+    assert_eq!(effects(), 0);
+
+    let mut good = inbox.begin(&second).await.unwrap();
+    good.write(insert(false));
+    assert_eq!(inbox.commit(&second, good, later).await.unwrap(), Settled::Current);
+    assert_eq!(effects(), 1);
+    assert_eq!(inbox.stats().await.unwrap().done, 1);
+}
+
+#[tokio::test]
+async fn the_dead_are_forgotten_only_where_that_was_asked_for() {
+    let folder = Folder::new();
+    let keep = Duration::from_hours(100);
+    let inbox = SqliteInbox::builder(folder.file()).keep_dead(keep).open().unwrap();
+    let now = SystemClock.now();
+    let accepted = inbox.accept(incoming("a"), now).await.unwrap();
+    assert_eq!(accepted, Accepted::New);
+    let lease = inbox.claim(WANTED, now).await.unwrap().leased[0].lease;
+    assert_eq!(inbox.dead(&lease, "x", now).await.unwrap(), Settled::Current);
+    let end = now.saturating_add(keep);
+    assert_eq!(inbox.prune(10, end.saturating_sub(Duration::from_millis(1))).await.unwrap(), 0);
+    assert_eq!(inbox.prune(10, end).await.unwrap(), 1);
+}
+
+#[tokio::test]
+async fn neither_body_nor_signature_nor_token_is_in_any_debug() {
+    let folder = Folder::new();
+    let inbox = SqliteInbox::open(folder.file()).unwrap();
+    let now = SystemClock.now();
+    let accepted = inbox.accept(incoming("a"), now).await.unwrap();
+    assert_eq!(accepted, Accepted::New);
+    let leased = inbox.claim(WANTED, now).await.unwrap().leased.remove(0);
+    let shown = format!("{leased:?} {:?} {inbox:?}", incoming("a"));
+    for secret in ["v1,", r#""entity""#, r#"\"entity"#, &leased.lease.token.to_string()] {
+        assert!(!shown.contains(secret), "{secret} in {shown}");
+    }
+}
