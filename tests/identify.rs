@@ -365,6 +365,19 @@ fn spellings_and_secrets_that_no_scheme_has_are_found_and_named() {
     let report = search(&given, &vec![("x-sig".into(), mac(&key, BODY.as_bytes(), MacEncoding::Hex))], BODY);
     assert_eq!(best(&report).secret.read_as, ReadAs::Base64Url, "{report}");
     assert_eq!(best(&report).beyond, [Beyond::SecretEncoding]);
+    assert!(report.next_steps[0].contains("write the secret anew as base64"), "{report}");
+}
+
+#[test]
+fn a_time_that_cannot_be_read_beside_its_signature_is_told_in_words() {
+    let time = NOW.as_secs();
+    let tag = |between: &str| mac(SECRET.as_bytes(), format!("{time}{between}{BODY}").as_bytes(), MacEncoding::Hex);
+    for value in [format!("t={time}, s={}", tag(".")), format!("{time}:{}", tag(":"))] {
+        let report = search(&secret(), &vec![("x-sig".into(), value.clone())], BODY);
+        assert_eq!(best(&report).scheme, None, "{value}");
+        let told = report.to_string();
+        assert!(told.contains("items that one character parts") && !told.contains("is not known"), "{told}");
+    }
 }
 
 #[test]

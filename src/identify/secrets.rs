@@ -119,7 +119,8 @@ fn readings(text: &[u8]) -> Vec<(Option<String>, ReadAs)> {
     let mut prefixes = vec![None];
     for (at, _) in text.iter().enumerate().take(MAX_PREFIX).filter(|(_, byte)| **byte == b'_') {
         let prefix = &text[..=at];
-        let word = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_';
+        // `v1,whsec_` is one as well.
+        let word = |byte: &u8| byte.is_ascii_alphanumeric() || b"_,".contains(byte);
         if at > 0 && prefix.iter().all(word) && text.len() > prefix.len() {
             prefixes.push(Some(String::from_utf8_lossy(prefix).into_owned()));
         }
@@ -204,6 +205,13 @@ mod tests {
         }
         let hello = &keys.iter().find(|(bytes, _)| bytes == b"hello").unwrap().1;
         assert_eq!((hello.read_as, hello.strip_prefix.as_deref()), (ReadAs::Base64, Some("whsec_")));
+    }
+
+    #[test]
+    fn a_prefix_may_begin_with_a_version() {
+        let keys = keys(b"v1,whsec_aGVsbG8=");
+        let hello = &keys.iter().find(|(bytes, _)| bytes == b"hello").unwrap().1;
+        assert_eq!((hello.read_as, hello.strip_prefix.as_deref()), (ReadAs::Base64, Some("v1,whsec_")));
     }
 
     #[test]
