@@ -30,7 +30,7 @@ fn the_table_of_exit_codes() {
         (3, &["sign", "--scheme", "/nowhere.toml", BODY], "/nowhere.toml: No such file"),
         (4, &["send", nobody, BODY], "cannot reach 127.0.0.1"),
         (4, &["trigger", "test", "--url", nobody], "countersign sandbox"),
-        (4, &["webhooks", "list", "--base-url", nobody, "--timeout", "1s"], "no connection"),
+        (4, &["webhooks", "list", "--base-url", nobody, "--timeout", "1s"], "no connection (127.0.0.1:1: "),
     ];
     for (code, args, text) in table {
         let ran = with_secret(args).env("KYCGENIE_API_KEY", API_KEY).run();
