@@ -364,8 +364,12 @@ fn spellings_and_secrets_that_no_scheme_has_are_found_and_named() {
     let key = [0xff, 0xfe, 0xfd, 0xff, 0xef];
     let report = search(&given, &vec![("x-sig".into(), mac(&key, BODY.as_bytes(), MacEncoding::Hex))], BODY);
     assert_eq!(best(&report).secret.read_as, ReadAs::Base64Url, "{report}");
-    assert_eq!(best(&report).beyond, [Beyond::SecretEncoding]);
-    assert!(report.next_steps[0].contains("write the secret anew as base64"), "{report}");
+    assert!(report.to_string().contains("write it anew as base64"), "{report}");
+    // The scheme is for the secret as it is to be written.
+    let keyring = Keyring::single(Secret::new("//79/+8").unwrap());
+    let verifier = Verifier::new(best(&report).scheme.clone().unwrap(), keyring).unwrap();
+    let headers = [("x-sig", mac(&key, BODY.as_bytes(), MacEncoding::Hex))];
+    verifier.verify(&RequestView::new(&headers, BODY), NOW).unwrap();
 }
 
 #[test]

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::body::BodyChange;
 use super::captured::CaptureNote;
-use super::found::{Algorithm, Beyond, Found};
+use super::found::{Algorithm, Found};
 use super::secrets::SecretReading;
 use super::tags::{HeaderSeen, Holds};
 
@@ -68,9 +68,6 @@ pub(super) fn next_steps(matches: &[Found], ruled_out: &RuledOut, notes: &[Captu
             (Some(_), false) => "mend the mistake, capture another delivery, and run the search again",
             (None, _) if best.algorithm == Algorithm::Sha256 => {
                 "that value is a plain digest and no signature: look for a signature in the provider's settings"
-            }
-            (None, _) if best.beyond == [Beyond::SecretEncoding] => {
-                "write the secret anew as base64, and run the search again with it: it prints the scheme then"
             }
             (None, _) => "verify it with code of your own, or ask the provider for another way to sign",
         });

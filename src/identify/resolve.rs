@@ -7,7 +7,7 @@ use super::found::{Algorithm, Beyond, Found, Guess, Mistake, SignedTime};
 use super::recipes::Piece;
 use super::rust::{preset_call, to_rust};
 use super::search::Hints;
-use super::secrets::Candidate;
+use super::secrets::{Candidate, ReadAs, SecretMistake};
 use super::tags::{self, LaidOut, Place};
 use crate::keyring::{Keyring, Secret};
 use crate::request::RequestView;
@@ -110,8 +110,9 @@ impl Resolver<'_> {
         if place.spelling.encoding().is_none() {
             found.beyond.push(Beyond::Spelling { spelling: place.spelling });
         }
-        if key.format.is_none() {
-            found.beyond.push(Beyond::SecretEncoding);
+        if key.reading.read_as == ReadAs::Base64Url {
+            let (secret, mistake) = (key.reading.secret, SecretMistake::Base64Url);
+            found.mistakes.push(Mistake::Secret { secret, mistake, advice: mistake.advice() });
         }
         for field in self.signed(matched).map(|at| &self.fields[at]) {
             let seconds = matches!(field.time, Some((TimeForm::Seconds, _)));
@@ -193,7 +194,7 @@ impl Resolver<'_> {
             .prefix(layout.prefix.clone())
             .encoding(matched.place.spelling.encoding()?)
             .content(&self.template(matched, names))
-            .secret(matched.key.format.clone()?);
+            .secret(matched.key.format.clone());
         if let Some(separator) = layout.separator {
             builder = builder.separator(separator);
         }

@@ -92,14 +92,15 @@ pub(crate) fn run(args: &IdentifyArgs, out: &Out) -> Result<(), Failure> {
     }
     let (at, report) = found;
     progress.finish_and_clear();
-    let found = report.matches.iter().find_map(|found| found.scheme.as_ref().zip(found.toml.as_ref()));
-    let others = match found {
-        Some((scheme, _)) => others(scheme, &secrets, args, &captures, at)?,
+    // Where a mistake is to be mended first, the others are wrong in the same way.
+    let others = match report.clean().and_then(|found| found.scheme.as_ref()) {
+        Some(scheme) => others(scheme, &secrets, args, &captures, at)?,
         None => Vec::new(),
     };
+    let toml = report.matches.iter().find_map(|found| found.toml.as_ref());
     let shown = Shown { report: &report, request: name_of(&args.request[at]), others };
-    let written = match (&args.out, found) {
-        (Some(path), Some((_, toml))) => fs::write(path, toml).map(|()| Some(path)).map_err(Failure::file(path)),
+    let written = match (&args.out, toml) {
+        (Some(path), Some(toml)) => fs::write(path, toml).map(|()| Some(path)).map_err(Failure::file(path)),
         _ => Ok(None),
     };
     out.either(&shown, |out| {
