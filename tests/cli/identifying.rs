@@ -88,6 +88,14 @@ fn of_several_captures_the_first_match_counts_and_the_others_are_held_against_it
     assert_eq!(report["matches"].as_array().map(Vec::len), Some(1));
     assert_eq!((&report["others"][0]["accepted"], &report["others"][1]["accepted"]), (&false.into(), &true.into()));
 
+    // In a rotation each is signed with a key of its own; one that the scheme cannot read is in nobody's way.
+    let keys = path("keys.toml");
+    let tables = [("a", "no base64!"), ("b", SECRET), ("c", OTHER_SECRET)];
+    let text: String = tables.map(|(id, secret)| format!("[[key]]\nid = '{id}'\nsecret = '{secret}'\n")).concat();
+    std::fs::write(&keys, text).expect("a file");
+    let report = cli(["--json", "identify", "--keys", &keys, "--request", &one, &two, &three]).run().good().json();
+    assert_eq!((&report["others"][0]["accepted"], &report["others"][1]["accepted"]), (&true.into(), &true.into()));
+
     let ran = cli(["identify", "--request", &two, &three]).env("COUNTERSIGN_SECRET", OTHER_SECRET).run();
     assert!(ran.code == Some(1) && ran.stdout.starts_with("not found\n"), "{ran:?}");
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use countersign::identify::{Captured, Hints, Report, Search};
-use countersign::{Key, KeyId, Keyring, Scheme, Secret, Source as ProviderName};
+use countersign::{Keyring, Scheme, Secret, Source as ProviderName};
 use serde::Serialize;
 
 use crate::body::Source;
@@ -94,7 +94,7 @@ pub(crate) fn run(args: &IdentifyArgs, out: &Out) -> Result<(), Failure> {
     progress.finish_and_clear();
     // Where a mistake is to be mended first, the others are wrong in the same way.
     let others = match report.clean().and_then(|found| found.scheme.as_ref()) {
-        Some(scheme) => others(scheme, &secrets, args, &captures, at)?,
+        Some(scheme) => others(scheme, &secrets, args, &captures, at),
         None => Vec::new(),
     };
     let toml = report.matches.iter().find_map(|found| found.toml.as_ref());
@@ -128,25 +128,26 @@ pub(crate) fn run(args: &IdentifyArgs, out: &Out) -> Result<(), Failure> {
     if report.matches.is_empty() { Err(Failure::No(None)) } else { Ok(()) }
 }
 
-/// The other requests, each as of the moment that it was signed at.
+/// The other requests, each as of the moment that it was signed at, under each secret by itself: one that the scheme cannot
+/// read makes no other useless.
 fn others(
     scheme: &Scheme,
     secrets: &[Secret],
     args: &IdentifyArgs,
     captures: &[Captured],
     found_in: usize,
-) -> Result<Vec<Other>, Failure> {
-    let keys = secrets
-        .iter()
-        .enumerate()
-        .filter_map(|(at, secret)| Some(Key::new(KeyId::new(&format!("secret-{}", at + 1)).ok()?, secret.clone())));
-    let keyring = Keyring::new(keys)?;
+) -> Vec<Other> {
+    let keyrings: Vec<Keyring> = secrets.iter().cloned().map(Keyring::single).collect();
     let others = captures.iter().zip(&args.request).enumerate().filter(|(at, _)| *at != found_in);
     let held = others.map(|(_, (captured, path))| {
-        let diagnosis = verify::at_any_age(scheme, &keyring, captured);
-        Other { request: name_of(path), accepted: diagnosis.accepted.is_some(), reason: diagnosis.reason }
+        let mut diagnoses = keyrings.iter().map(|keyring| verify::at_any_age(scheme, keyring, captured));
+        let reason = diagnoses.try_fold(None, |_, diagnosis| match diagnosis.accepted {
+            Some(_) => Err(()),
+            None => Ok(diagnosis.reason),
+        });
+        Other { request: name_of(path), accepted: reason.is_err(), reason: reason.ok().flatten() }
     });
-    Ok(held.collect())
+    held.collect()
 }
 
 fn name_of(path: &OsString) -> String {
