@@ -364,7 +364,24 @@ fn spellings_and_secrets_that_no_scheme_has_are_found_and_named() {
     let key = [0xff, 0xfe, 0xfd, 0xff, 0xef];
     let report = search(&given, &vec![("x-sig".into(), mac(&key, BODY.as_bytes(), MacEncoding::Hex))], BODY);
     assert_eq!(best(&report).secret.read_as, ReadAs::Base64Url, "{report}");
-    assert_eq!(best(&report).beyond, [Beyond::SecretEncoding]);
+    assert!(report.to_string().contains("write it anew as base64"), "{report}");
+    // The scheme is for the secret as it is to be written.
+    let keyring = Keyring::single(Secret::new("//79/+8").unwrap());
+    let verifier = Verifier::new(best(&report).scheme.clone().unwrap(), keyring).unwrap();
+    let headers = [("x-sig", mac(&key, BODY.as_bytes(), MacEncoding::Hex))];
+    verifier.verify(&RequestView::new(&headers, BODY), NOW).unwrap();
+}
+
+#[test]
+fn a_time_that_cannot_be_read_beside_its_signature_is_told_in_words() {
+    let time = NOW.as_secs();
+    let tag = |between: &str| mac(SECRET.as_bytes(), format!("{time}{between}{BODY}").as_bytes(), MacEncoding::Hex);
+    for value in [format!("t={time}, s={}", tag(".")), format!("{time}:{}", tag(":"))] {
+        let report = search(&secret(), &vec![("x-sig".into(), value.clone())], BODY);
+        assert_eq!(best(&report).scheme, None, "{value}");
+        let told = report.to_string();
+        assert!(told.contains("items that one character parts") && !told.contains("is not known"), "{told}");
+    }
 }
 
 #[test]

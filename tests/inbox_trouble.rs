@@ -5,6 +5,8 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 mod inbox_common;
+#[path = "common/packages.rs"]
+mod packages;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -17,6 +19,11 @@ const PLACE: &str = "COUNTERSIGN_TROUBLE";
 
 /// Runs the test `name` of this program again, under `wrapper`.
 fn again_under(wrapper: &[&str], name: &str, place: &Path) {
+    let (program, package) = (wrapper[0], if wrapper[0] == "unshare" { "util-linux" } else { wrapper[0] });
+    let is_there = || packages::find(program, &[]).is_some();
+    if !is_there() {
+        packages::install(package, is_there);
+    }
     let mut command = Command::new(wrapper[0]);
     command.args(&wrapper[1..]).arg(std::env::current_exe().unwrap());
     command.args(["--exact", name, "--nocapture"]).env(PLACE, place).stdin(Stdio::null());

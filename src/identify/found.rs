@@ -132,8 +132,6 @@ pub enum Beyond {
         /// Which.
         part: RequestPart,
     },
-    /// The secret is base64url.
-    SecretEncoding,
     /// The spelling of the signature.
     Spelling {
         /// How it is spelt.
@@ -247,10 +245,6 @@ impl fmt::Display for Beyond {
             Self::Element { prefix } => write!(f, "the item `{prefix}` of the signature header is signed"),
             Self::Refused { reason } => f.write_str(reason.trim()),
             Self::RequestLine { part } => write!(f, "the request's {} is signed", part.as_str()),
-            Self::SecretEncoding => f.write_str(
-                "the secret is base64url; write it anew as base64 (`+` for `-`, `/` for `_`), keep that in the keyring, and \
-                 search again",
-            ),
             Self::Spelling { spelling } => write!(f, "the signature is written in {}", spelling.as_str()),
         }
     }

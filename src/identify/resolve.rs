@@ -7,7 +7,7 @@ use super::found::{Algorithm, Beyond, Found, Guess, Mistake, SignedTime};
 use super::recipes::Piece;
 use super::rust::{preset_call, to_rust};
 use super::search::Hints;
-use super::secrets::Candidate;
+use super::secrets::{Candidate, ReadAs, SecretMistake};
 use super::tags::{self, LaidOut, Place};
 use crate::keyring::{Keyring, Secret};
 use crate::request::RequestView;
@@ -110,8 +110,9 @@ impl Resolver<'_> {
         if place.spelling.encoding().is_none() {
             found.beyond.push(Beyond::Spelling { spelling: place.spelling });
         }
-        if key.format.is_none() {
-            found.beyond.push(Beyond::SecretEncoding);
+        if key.reading.read_as == ReadAs::Base64Url {
+            let (secret, mistake) = (key.reading.secret, SecretMistake::Base64Url);
+            found.mistakes.push(Mistake::Secret { secret, mistake, advice: mistake.advice() });
         }
         for field in self.signed(matched).map(|at| &self.fields[at]) {
             let seconds = matches!(field.time, Some((TimeForm::Seconds, _)));
@@ -145,7 +146,7 @@ impl Resolver<'_> {
         }
         let Some(encoding) = matched.place.spelling.encoding() else { return Err(String::new()) };
         let layouts = tags::layouts(value, matched.place.start, matched.place.end, encoding);
-        let mut first_reason = None;
+        let (mut first_reason, mut built) = (None, false);
         let labels = self.labels(matched);
         for names in self.names(matched) {
             for labels in [&labels, &Labels::default()] {
@@ -153,7 +154,10 @@ impl Resolver<'_> {
                     let scheme = match self.build(matched, layout, &names, labels) {
                         None => continue,
                         Some(Err(reason)) => Err(reason),
-                        Some(Ok(scheme)) => self.verifies(&scheme, matched).map(|()| scheme),
+                        Some(Ok(scheme)) => {
+                            built = true;
+                            self.verifies(&scheme, matched).map(|()| scheme)
+                        }
                     };
                     match scheme {
                         Ok(scheme) => return Ok((scheme, self.guesses(matched, layout, &names, labels))),
@@ -161,6 +165,14 @@ impl Resolver<'_> {
                     }
                 }
             }
+        }
+        let mut signed = self.signed(matched);
+        if !built && signed.any(|at| matches!(self.fields[at].origin, Origin::Element { .. })) {
+            return Err(
+                "the time stands beside the signature in a way that cannot be read: a Scheme reads items that one \
+                        character parts, the time's with a prefix such as `t=`"
+                    .to_owned(),
+            );
         }
         Err(first_reason.unwrap_or_else(|| {
             "the signature header cannot be read as a prefix and a signature, or a list of them".to_owned()
@@ -182,7 +194,7 @@ impl Resolver<'_> {
             .prefix(layout.prefix.clone())
             .encoding(matched.place.spelling.encoding()?)
             .content(&self.template(matched, names))
-            .secret(matched.key.format.clone()?);
+            .secret(matched.key.format.clone());
         if let Some(separator) = layout.separator {
             builder = builder.separator(separator);
         }
@@ -218,7 +230,11 @@ impl Resolver<'_> {
         let mut result = Err(String::new());
         for now in seconds.chain([self.now]) {
             result = verifier.verify(&request, now).map(drop).map_err(|rejection| {
-                format!("a scheme that says so refuses this very delivery, as {}", rejection.as_str())
+                let why = match rejection.as_str() {
+                    "invalid_header" => ": a value that is signed before another one holds the text that parts them",
+                    _ => "",
+                };
+                format!("a scheme that says so refuses this very delivery, as {}{why}", rejection.as_str())
             });
             if result.is_ok() {
                 break;

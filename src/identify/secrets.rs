@@ -48,6 +48,8 @@ pub enum ReadAs {
 pub enum SecretMistake {
     /// It is a whole line of a settings file: a name, `=`, the secret.
     Assignment,
+    /// It is base64url, which no scheme reads.
+    Base64Url,
     /// The sender's secret has a line break at its end, which was lost.
     LineBreakLost,
     /// It stands in quotation marks.
@@ -60,8 +62,8 @@ pub enum SecretMistake {
 pub(super) struct Candidate {
     /// What a keyring should hold.
     pub(super) text: Zeroizing<Vec<u8>>,
-    /// How a scheme says it; `None` where none can.
-    pub(super) format: Option<SecretFormat>,
+    /// How a scheme says it.
+    pub(super) format: SecretFormat,
     pub(super) reading: SecretReading,
     pub(super) bytes: Zeroizing<Vec<u8>>,
     pub(super) key: MacKey,
@@ -74,11 +76,13 @@ pub(super) fn candidates(secrets: &[Secret]) -> Vec<Candidate> {
         for (text, mistake) in texts(secret.expose_secret()) {
             for (strip_prefix, read_as) in readings(&text) {
                 let reading = SecretReading { secret: index, read_as, strip_prefix, mistake };
-                if let Some((bytes, format)) = decode(&text, &reading)
+                let format = format_of(&reading);
+                if let Some(text) = written(&text, &reading)
+                    && let Some(bytes) = format.decode(&text)
                     && let Some(key) = MacKey::new(&bytes)
                     && !candidates.iter().any(|other| *other.bytes == *bytes)
                 {
-                    candidates.push(Candidate { text: text.clone(), format, reading, bytes, key });
+                    candidates.push(Candidate { text, format, reading, bytes, key });
                 }
             }
         }
@@ -119,7 +123,8 @@ fn readings(text: &[u8]) -> Vec<(Option<String>, ReadAs)> {
     let mut prefixes = vec![None];
     for (at, _) in text.iter().enumerate().take(MAX_PREFIX).filter(|(_, byte)| **byte == b'_') {
         let prefix = &text[..=at];
-        let word = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_';
+        // `v1,whsec_` is one as well.
+        let word = |byte: &u8| byte.is_ascii_alphanumeric() || b"_,".contains(byte);
         if at > 0 && prefix.iter().all(word) && text.len() > prefix.len() {
             prefixes.push(Some(String::from_utf8_lossy(prefix).into_owned()));
         }
@@ -128,30 +133,30 @@ fn readings(text: &[u8]) -> Vec<(Option<String>, ReadAs)> {
     prefixes.iter().flat_map(|prefix| all.map(|read_as| (prefix.clone(), read_as))).collect()
 }
 
-type Decoded = (Zeroizing<Vec<u8>>, Option<SecretFormat>);
+/// The secret as a scheme reads it: base64url is written anew as base64.
+fn written(text: &[u8], reading: &SecretReading) -> Option<Zeroizing<Vec<u8>>> {
+    if reading.read_as != ReadAs::Base64Url {
+        return Some(Zeroizing::new(text.to_vec()));
+    }
+    let prefix = reading.strip_prefix.as_deref().unwrap_or_default();
+    let standard = text.strip_prefix(prefix.as_bytes())?.iter().map(|byte| match byte {
+        b'-' => b'+',
+        b'_' => b'/',
+        other => *other,
+    });
+    Some(Zeroizing::new(prefix.bytes().chain(standard).collect()))
+}
 
-fn decode(text: &[u8], reading: &SecretReading) -> Option<Decoded> {
-    let encoding = match reading.read_as {
+fn format_of(reading: &SecretReading) -> SecretFormat {
+    let format = SecretFormat::encoded(match reading.read_as {
         ReadAs::Base64 | ReadAs::Base64Url => SecretEncoding::Base64,
         ReadAs::Hex => SecretEncoding::Hex,
         ReadAs::Text => SecretEncoding::Text,
-    };
-    let format = SecretFormat::encoded(encoding);
-    let prefix = reading.strip_prefix.as_deref().unwrap_or_default();
-    if reading.read_as == ReadAs::Base64Url {
-        let rest = text.strip_prefix(prefix.as_bytes())?;
-        let standard = rest.iter().map(|byte| match byte {
-            b'-' => b'+',
-            b'_' => b'/',
-            other => *other,
-        });
-        return Some((format.decode(&Zeroizing::new(standard.collect::<Vec<u8>>()))?, None));
-    }
-    let format = match &reading.strip_prefix {
+    });
+    match &reading.strip_prefix {
         Some(prefix) => format.strip_prefix(prefix.clone()),
         None => format,
-    };
-    Some((format.decode(text)?, Some(format)))
+    }
 }
 
 impl SecretMistake {
@@ -161,6 +166,9 @@ impl SecretMistake {
         match self {
             Self::Assignment => {
                 "the secret as given is a whole line of a settings file: use what stands behind the `=`"
+            }
+            Self::Base64Url => {
+                "the secret is base64url: write it anew as base64 (`+` for `-`, `/` for `_`), and give that to the scheme"
             }
             Self::LineBreakLost => {
                 "the sender's key ends in a line break, so it was set up from a file: have it set anew without one, or use \
@@ -204,6 +212,13 @@ mod tests {
         }
         let hello = &keys.iter().find(|(bytes, _)| bytes == b"hello").unwrap().1;
         assert_eq!((hello.read_as, hello.strip_prefix.as_deref()), (ReadAs::Base64, Some("whsec_")));
+    }
+
+    #[test]
+    fn a_prefix_may_begin_with_a_version() {
+        let keys = keys(b"v1,whsec_aGVsbG8=");
+        let hello = &keys.iter().find(|(bytes, _)| bytes == b"hello").unwrap().1;
+        assert_eq!((hello.read_as, hello.strip_prefix.as_deref()), (ReadAs::Base64, Some("v1,whsec_")));
     }
 
     #[test]

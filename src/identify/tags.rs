@@ -160,7 +160,7 @@ impl Holds {
 /// Whether `name` is that of a header which one would expect a signature in.
 pub(super) fn sounds_signed(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
-    ["sign", "hmac", "digest", "sha256", "mac", "hash", "token"].iter().any(|word| name.contains(word))
+    ["sig", "hmac", "digest", "sha256", "mac", "hash", "token"].iter().any(|word| name.contains(word))
 }
 
 impl Tags {
@@ -248,7 +248,10 @@ fn other_length(value: &[u8], sounds_signed: bool) -> Option<usize> {
         let bare = run.len() - run.iter().rev().take_while(|byte| **byte == b'=').count();
         let start = run[..bare].iter().rposition(|byte| *byte == b'=').map_or(0, |at| at + 1);
         let text = &run[start..bare];
-        if text.iter().all(u8::is_ascii_hexdigit) && matches!(text.len(), 40 | 56 | 96 | 128) {
+        // 32 digits are a UUID as often as not.
+        if text.iter().all(u8::is_ascii_hexdigit)
+            && (matches!(text.len(), 40 | 56 | 96 | 128) || sounds_signed && text.len() == 32)
+        {
             return Some(text.len() / 2);
         }
         let bytes = text.len() * 3 / 4;
@@ -378,6 +381,8 @@ mod tests {
         assert_eq!(seen("x-signature", &"ab".repeat(64)).algorithm(), Some("SHA-512, or an Ed25519 signature"));
         assert_eq!(seen("x-signature", &format!("{}==", "Ab1/".repeat(21) + "Ab")), Holds::OtherLength { bytes: 64 });
         assert_eq!(seen("x-signature", &"Ab1/".repeat(86)), Holds::OtherLength { bytes: 258 });
+        assert_eq!(seen("x-sig", &"ab".repeat(16)).algorithm(), Some("MD5, or a cut tag"));
+        assert_eq!(seen("x-request-id", &"ab".repeat(16)), Holds::NoTag);
         assert_eq!(seen("x-request-id", "b7c1a5e0-4e4b-4c1c-9a61-0d9c5a3f7e11"), Holds::NoTag);
         assert_eq!(seen("user-agent", &"Ab1/".repeat(16)), Holds::NoTag);
         assert_eq!(seen("x", ""), Holds::Empty);

@@ -164,7 +164,8 @@ impl SandboxBuilder {
             None => mistakes.push("bind", "must be an address and a port, such as \"127.0.0.1:4010\""),
             Some(address) if !address.ip().is_loopback() && !self.bind_any => mistakes.push(
                 "bind",
-                "must be a loopback address, such as 127.0.0.1; to be reached by others, call danger_bind_any",
+                "must be a loopback address, such as 127.0.0.1; to be reached by others, call danger_bind_any \
+                 (--danger-bind-any)",
             ),
             Some(_) => {}
         }

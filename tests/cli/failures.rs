@@ -14,7 +14,7 @@ fn the_table_of_exit_codes() {
     let scheme = scheme.to_str().expect("UTF-8");
     // A port that is given to no test.
     let nobody = "http://127.0.0.1:1/";
-    let table: [(i32, &[&str], &str); 16] = [
+    let table: [(i32, &[&str], &str); 18] = [
         (0, &["sign", BODY], ""),
         (0, &["--version"], ""),
         (1, &["verify", "--body", BODY], ""),
@@ -25,12 +25,14 @@ fn the_table_of_exit_codes() {
         (2, &["sign", "--scheme", "nobody", BODY], "no scheme is called `nobody`"),
         (2, &["send", "ftp://127.0.0.1/", BODY], "is not an http:// or https:// URL"),
         (2, &["send", "--repeat", "0", "http://127.0.0.1/", BODY], "0 is not in"),
+        (2, &["trigger", "test", "--rate", "nan"], "more than 0"),
+        (2, &["logs", "list", "--status", "lost", "--sandbox"], "possible values: pending"),
         (2, &["webhooks", "update", "id", "--sandbox"], "nothing to change"),
         (3, &["sign", "--scheme", scheme, BODY], "scheme.toml"),
         (3, &["sign", "--scheme", "/nowhere.toml", BODY], "/nowhere.toml: No such file"),
         (4, &["send", nobody, BODY], "cannot reach 127.0.0.1"),
         (4, &["trigger", "test", "--url", nobody], "countersign sandbox"),
-        (4, &["webhooks", "list", "--base-url", nobody, "--timeout", "1s"], "no connection"),
+        (4, &["webhooks", "list", "--base-url", nobody, "--timeout", "1s"], "no connection (127.0.0.1:1: "),
     ];
     for (code, args, text) in table {
         let ran = with_secret(args).env("KYCGENIE_API_KEY", API_KEY).run();

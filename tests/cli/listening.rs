@@ -235,3 +235,31 @@ fn a_port_that_is_taken_is_told() {
     let taken = listener.local_addr().expect("an address").to_string();
     with_secret(["listen", "--bind", &taken]).run().failed(3, "port 0");
 }
+
+#[test]
+fn an_address_that_is_none_is_told_with_one_that_is() {
+    with_secret(["listen", "--bind", "localhost:8080"]).run().failed(2, "such as 127.0.0.1:8080");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn half_a_request_is_not_left_behind_as_a_capture() {
+    use std::process::Command;
+
+    use crate::support::program;
+
+    let dir = folder("full");
+    // A limit on the size of files stands for a disk that is full.
+    let mut command = Command::new("sh");
+    command.args(["-c", "ulimit -f 8; trap '' XFSZ; exec \"$@\"", "sh", env!("CARGO_BIN_EXE_countersign")]);
+    command.args(["--json", "listen", "--bind", "127.0.0.1:0", "--capture", dir.to_str().expect("UTF-8")]);
+    let mut running = program(command).env("COUNTERSIGN_SECRET", SECRET).start();
+    let url = running.object()["listening"].as_str().expect("a URL").to_owned();
+    let long = format!(r#"{{"event":"test","data":{{"x":"{}"}}}}"#, "y".repeat(64 * 1024));
+    with_secret(["send", &url, "-"]).input(long).run().good();
+    let line = running.object();
+    assert_eq!((line["status"].as_u64(), line.get("captured")), (Some(200), None), "{line}");
+    assert_eq!(std::fs::read_dir(&dir).expect("a directory").count(), 0);
+    let ended = running.interrupt().good();
+    assert!(ended.stderr.contains("could not be captured"), "{ended:?}");
+}

@@ -244,12 +244,25 @@ fn a_state_file_survives_a_restart_and_the_subscription_is_not_made_twice() {
     assert_eq!(first["subscription"]["id"], second["subscription"]["id"]);
     assert_eq!(api(&url, &["webhooks", "list"]).run().good().json()["count"], 1);
     assert_eq!(std::fs::read_to_string(keys).expect("a key file"), before);
+    assert_eq!(second["subscription"]["keys"], keys, "what comes next is told with it");
     running.interrupt().good();
     // Another sandbox, the same key file: the new key comes first, and the old one is good for a while.
     let (running, ..) = sandbox(&["--subscribe", &hook, "--keys-out", keys]);
     let after = std::fs::read_to_string(keys).expect("a key file");
     assert_eq!(after.matches("[[key]]").count(), 2);
     running.interrupt().good();
+}
+
+#[test]
+fn a_secret_that_an_earlier_run_has_shown_is_not_promised_in_a_key_file() {
+    let dir = folder("shown");
+    let (state, keys) = (dir.join("state.sqlite"), dir.join("keys.toml"));
+    let (state, keys) = (state.to_str().expect("UTF-8"), keys.to_str().expect("UTF-8"));
+    let args = ["--state", state, "--subscribe", &nobody(), "--keys-out", keys];
+    sandbox(&args).0.interrupt().good();
+    std::fs::remove_file(keys).expect("a key file");
+    let again = cli(["sandbox", "--bind", "127.0.0.1:0"].iter().chain(&args)).run();
+    again.failed(3, "keys.toml is not there, and the secret of subscription");
 }
 
 #[test]

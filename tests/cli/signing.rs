@@ -205,3 +205,16 @@ fn the_answer_decides_how_send_ends() {
     assert_eq!((lines[0]["status"].as_u64(), lines[1]["retry_after"].as_str()), (Some(200), Some("7")));
     assert_eq!((lines[0]["id"].as_str(), lines[1]["id"].as_str()), (Some("msg_9"), Some("msg_9")));
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_path_behind_an_at_sign_need_not_be_utf_8() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt as _;
+
+    let dir = folder("paths");
+    std::fs::write(dir.join(OsStr::from_bytes(b"\xff.json")), BODY).expect("a file");
+    let args = [OsStr::new("sign"), OsStr::new("--http"), OsStr::from_bytes(b"@\xff.json")];
+    let signed = with_secret(args).dir(&dir).run().good();
+    assert!(signed.stdout.ends_with(BODY), "{signed:?}");
+}

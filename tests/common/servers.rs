@@ -16,6 +16,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+#[path = "packages.rs"]
+mod packages;
+
+use packages::{find, install, is_root};
+
 /// How long a server may take to start on a busy machine before the test fails.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -35,7 +40,7 @@ impl Redis {
 
     pub fn with(settings: &[&str]) -> Self {
         let program = find("redis-server", &[]).unwrap_or_else(|| {
-            install("redis-server");
+            install("redis-server", || find("redis-server", &[]).is_some());
             find("redis-server", &[]).expect("redis-server was installed")
         });
         let settings: Vec<String> = settings.iter().map(|setting| (*setting).to_owned()).collect();
@@ -62,7 +67,7 @@ impl Postgres {
     /// With settings as `name=value`.
     pub fn with(settings: &[&str]) -> Self {
         let program = find_postgres().unwrap_or_else(|| {
-            install("postgresql");
+            install("postgresql", || find_postgres().is_some());
             find_postgres().expect("postgresql was installed")
         });
         let settings: Vec<String> = settings.iter().map(|setting| (*setting).to_owned()).collect();
@@ -426,17 +431,6 @@ fn as_owner(program: &Path, folder: &Path) -> Command {
     command
 }
 
-fn is_root() -> bool {
-    fs::metadata("/proc/self").is_ok_and(|this| this.uid() == 0)
-}
-
-fn find(program: &str, more: &[PathBuf]) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let usual = ["/usr/local/bin", "/usr/bin", "/usr/sbin"].map(PathBuf::from);
-    let folders = std::env::split_paths(&path).chain(usual).chain(more.iter().cloned());
-    folders.map(|folder| folder.join(program)).find(|file| file.is_file())
-}
-
 fn find_postgres() -> Option<PathBuf> {
     let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
     let mut folders: Vec<PathBuf> = versions.map(|version| version.path().join("bin")).collect();
@@ -445,34 +439,6 @@ fn find_postgres() -> Option<PathBuf> {
     // `initdb` stands where it is, and not where a link to it is.
     let postgres = fs::canonicalize(find("postgres", &folders)?).ok()?;
     postgres.with_file_name("initdb").is_file().then_some(postgres)
-}
-
-/// Installs one of Debian's packages, one process at a time.
-fn install(package: &str) {
-    let lock = File::create(std::env::temp_dir().join("countersign-install.lock")).unwrap();
-    lock.lock().unwrap();
-    let command = format!("apt-get update && apt-get install --yes --no-install-recommends {package}");
-    let found = if package == "postgresql" { find_postgres() } else { find(package, &[]) };
-    if found.is_some() {
-        return; // by another process, meanwhile
-    }
-    assert!(is_root() && find("apt-get", &[]).is_some(), "this test needs a server; run: sudo sh -c '{command}'");
-    eprintln!("{package} is missing; installing it: {command}");
-    // Debian starts what it installs, unless this says no.
-    let policy = Path::new("/usr/sbin/policy-rc.d");
-    let ours = !policy.exists();
-    if ours {
-        fs::write(policy, "#!/bin/sh\nexit 101\n").unwrap();
-        let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-        fs::set_permissions(policy, executable).unwrap();
-    }
-    let mut apt = Command::new("sh");
-    let output = apt.args(["-c", &command]).env("DEBIAN_FRONTEND", "noninteractive").output();
-    if ours {
-        let _ = fs::remove_file(policy);
-    }
-    let output = output.unwrap();
-    assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
 fn signal(name: &str, pids: &[u32]) {

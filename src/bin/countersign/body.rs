@@ -25,8 +25,8 @@ impl Source {
         if bytes == b"-" || bytes == b"@-" {
             return Self::Stdin;
         }
-        match argument.to_str().and_then(|text| text.strip_prefix('@')) {
-            Some(path) => Self::File(path.into()),
+        match behind_at(&argument) {
+            Some(path) => Self::File(path),
             None => Self::Literal(argument.into_encoded_bytes()),
         }
     }
@@ -60,6 +60,19 @@ impl Source {
             }
         }
     }
+}
+
+/// The path in `@path`, which need not be UTF-8.
+#[cfg(unix)]
+fn behind_at(argument: &OsStr) -> Option<PathBuf> {
+    use std::os::unix::ffi::OsStrExt as _;
+
+    argument.as_bytes().strip_prefix(b"@").map(|path| OsStr::from_bytes(path).into())
+}
+
+#[cfg(not(unix))]
+fn behind_at(argument: &OsStr) -> Option<PathBuf> {
+    argument.to_str()?.strip_prefix('@').map(PathBuf::from)
 }
 
 fn read_bounded(from: impl Read, what: &str) -> Result<Vec<u8>, Failure> {

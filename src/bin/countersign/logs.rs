@@ -60,8 +60,8 @@ struct ListArgs {
     #[arg(long, value_name = "TIME", value_parser = moment::moment, allow_hyphen_values = true)]
     since: Option<Timestamp>,
 
-    /// Only rows of this status: pending, delivered, failed, retrying
-    #[arg(long, value_name = "STATUS")]
+    /// Only rows of this status
+    #[arg(long, value_name = "STATUS", value_parser = ["pending", "delivered", "failed", "retrying"])]
     status: Option<String>,
 
     /// How many rows at most

@@ -95,12 +95,10 @@ impl SecretArgs {
         match self.find(prompt, out)?.ok_or_else(nowhere)? {
             Found::Keys(path) => secrets_of_keys(&path),
             Found::Environment(variable) => {
-                let value = std::env::var(&variable).map(Zeroizing::new).unwrap_or_default();
-                Ok(vec![(
-                    variable,
-                    Secret::from_bytes(value.as_bytes())
-                        .map_err(|reason| Failure::Secret { which: "the environment variable".to_owned(), reason })?,
-                )])
+                let value = Zeroizing::new(std::env::var_os(&variable).unwrap_or_default().into_encoded_bytes());
+                let secret = Secret::from_bytes(value.as_slice());
+                let which = format!("the environment variable `{variable}`");
+                Ok(vec![(variable, secret.map_err(|reason| Failure::Secret { which, reason })?)])
             }
             // White space around it is one of the mistakes that are searched for.
             Found::File(path) => {

@@ -48,7 +48,7 @@ pub(crate) struct TriggerArgs {
     count: u64,
 
     /// How many a second [default: as fast as it goes]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = rate)]
     rate: Option<f64>,
 
     /// Wait until every delivery is done or given up, and tell how they went
@@ -67,6 +67,13 @@ pub(crate) struct TriggerArgs {
     #[arg(long, value_name = "URL", default_value = SANDBOX_URL)]
     url: String,
 }
+
+/// JSON has no infinity, and would have it mean that no rate is given.
+fn rate(text: &str) -> Result<f64, String> {
+    let rate = text.parse().ok().filter(|rate: &f64| rate.is_finite() && *rate > 0.0);
+    rate.ok_or_else(|| "write a number of events a second that is more than 0".to_owned())
+}
+
 /// What the sandbox is asked for.
 #[derive(Serialize)]
 struct Request<'a> {

@@ -4,8 +4,8 @@ use std::ffi::OsString;
 use std::time::Duration;
 
 use clap::Args;
-use countersign::Timestamp;
 use countersign::identify::{Captured, Diagnosis, diagnose};
+use countersign::{Keyring, Scheme, Timestamp};
 use serde::Serialize;
 
 use crate::body::Source;
@@ -71,8 +71,8 @@ pub(crate) fn run(args: &VerifyArgs, out: &Out) -> Result<(), Failure> {
     let keyring = args.secret.keyring(prompt, out)?;
     let mut diagnosis = diagnose(&scheme, &keyring, &captured, args.at.unwrap_or_else(moment::now));
     let age_seconds = diagnosis.time.map(|time| time.age_seconds);
-    if let (true, Some(time)) = (args.any_age, diagnosis.time) {
-        diagnosis = diagnose(&scheme, &keyring, &captured, Timestamp::from_secs(time.seconds));
+    if args.any_age {
+        diagnosis = at_any_age(&scheme, &keyring, &captured);
     }
     let accepted = diagnosis.accepted.as_ref();
     let verdict = Verdict {
@@ -83,6 +83,15 @@ pub(crate) fn run(args: &VerifyArgs, out: &Out) -> Result<(), Failure> {
     };
     out.either(&verdict, |out| human(&verdict, out))?;
     if verdict.accepted { Ok(()) } else { Err(Failure::No(None)) }
+}
+
+/// The diagnosis as of the moment that the request was signed at.
+pub(crate) fn at_any_age(scheme: &Scheme, keyring: &Keyring, captured: &Captured) -> Diagnosis {
+    let diagnosis = diagnose(scheme, keyring, captured, moment::now());
+    match diagnosis.time {
+        Some(time) => diagnose(scheme, keyring, captured, Timestamp::from_secs(time.seconds)),
+        None => diagnosis,
+    }
 }
 
 fn captured(args: &VerifyArgs) -> Result<(Captured, bool), Failure> {

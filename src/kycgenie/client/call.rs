@@ -210,7 +210,11 @@ impl Client {
         }
         let connect = error.is_connect();
         let timed_out = error.is_timeout();
+        let host = error.url().and_then(|url| Some((url.host_str()?.to_owned(), url.port_or_known_default()?)));
         let mut reason = chain(&error.without_url());
+        if let Some((host, port)) = host.filter(|_| connect) {
+            reason = format!("{host}:{port}: {reason}");
+        }
         self.0.key.scrub(&mut reason);
         match (connect, timed_out) {
             (true, _) => ErrorKind::Connect { reason },

@@ -51,7 +51,12 @@ impl Captures {
         let mut file = private(&path)?;
         let headers = request.headers.iter().map(|(name, value)| (name.as_str(), value.as_slice()));
         let captured = Captured::new(headers, request.body.to_vec()).request_line(request.method, request.target);
-        file.write_all(&captured.to_bytes())?;
+        if let Err(error) = file.write_all(&captured.to_bytes()) {
+            // Half a request would be taken for a whole one that is signed wrongly.
+            drop(file);
+            let _ = fs::remove_file(&path);
+            return Err(error);
+        }
         Ok(if number + 1 == self.limit { Capture::Last(path) } else { Capture::Written(path) })
     }
 }

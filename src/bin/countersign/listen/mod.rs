@@ -44,7 +44,7 @@ followed: replace it, and the new keys count. Ctrl-C ends it.";
 #[derive(Args)]
 pub(crate) struct ListenArgs {
     /// Where to listen; port 0 takes any that is free
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080", value_parser = address)]
     bind: SocketAddr,
 
     /// Pass verified deliveries on to this URL, and answer as it answers; 502 or 504 when it does not
@@ -91,6 +91,10 @@ pub(crate) fn run(args: &ListenArgs, out: &Out) -> Result<(), Failure> {
     let reporter = Reporter::new(*out, args.show_body, args.count);
     let started = Started { scheme: scheme.name().to_string(), keys, forward: args.forward.clone() };
     server::serve(args.bind, Listener { verifying, forward, captures, reporter }, |url| started.print(url, out))
+}
+
+fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| "write an IP address and a port, such as 127.0.0.1:8080".to_owned())
 }
 
 /// What is printed once the port is open.

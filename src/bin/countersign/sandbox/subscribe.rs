@@ -23,7 +23,7 @@ pub(super) struct Subscription {
 
 /// Where its secret is.
 pub(super) enum Kept {
-    /// It was made by an earlier run with the same state file, which has shown it.
+    /// It was made by an earlier run with the same state file, which has shown it or put it into the key file.
     Before,
     File(PathBuf),
     /// It is to be printed.
@@ -42,7 +42,12 @@ pub(super) async fn subscribe(
     });
     if let Some(there) = there {
         let id = there.id.to_string();
-        return Ok(Subscription { id, event_type: there.event_type, url: there.webhook_url, secret: Kept::Before });
+        let secret = match keys {
+            Some(path) if path.exists() => Kept::File(path.to_owned()),
+            Some(path) => return Err(shown_before(path, &id)),
+            None => Kept::Before,
+        };
+        return Ok(Subscription { id, event_type: there.event_type, url: there.webhook_url, secret });
     }
     let created = client.create(&NewWebhook::new(event_type, url)).await?;
     let secret = match keys {
@@ -58,4 +63,16 @@ pub(super) async fn subscribe(
         }
     };
     Ok(Subscription { id: created.id.to_string(), event_type: created.event_type, url: created.webhook_url, secret })
+}
+
+/// A secret is shown once: without the file that an earlier run made, nobody could receive.
+fn shown_before(path: &Path, id: &str) -> Failure {
+    Failure::unusable(
+        format!(
+            "{} is not there, and the secret of subscription {id} was shown to an earlier run only",
+            path.display()
+        ),
+        "bring the file back, begin with another --state, or leave out --keys-out and have a new secret made with \
+         `countersign webhooks rotate-secret`",
+    )
 }
