@@ -64,6 +64,7 @@ impl MacEncoding {
 }
 
 /// `bytes` in base64, padded. For what is no secret.
+#[cfg(feature = "cli")]
 pub(crate) fn base64(bytes: &[u8]) -> String {
     STANDARD.encode(bytes)
 }

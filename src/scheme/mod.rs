@@ -51,7 +51,9 @@ pub(crate) use content::{Content, Part};
 pub use error::{Mistakes, SchemeError};
 pub(crate) use pointer::find as find_by_pointer;
 pub use read::HeadError;
-pub(crate) use read::{HeadReading, MAX_HEADER_LEN, MAX_SIGNATURES, parse_timestamp};
+pub(crate) use read::HeadReading;
+#[cfg(feature = "cli")]
+pub(crate) use read::{MAX_HEADER_LEN, MAX_SIGNATURES, parse_timestamp};
 
 use std::borrow::Cow;
 use std::time::Duration;
