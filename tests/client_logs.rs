@@ -104,6 +104,8 @@ async fn a_log_in_a_circle_ends_with_an_error() {
         (ApiVersion::V2, Server::start(move |_, n| v2_page(&circle, Some(["a", "b", "c"][n % 3])))),
         // Ever new cursors that lead to the same page.
         (ApiVersion::V2, Server::start(move |_, n| v2_page(&fresh, Some(&format!("c{n}"))))),
+        // Ever new cursors that lead to and fro between two pages.
+        (ApiVersion::V2, Server::start(move |_, n| v2_page(&[row(n % 2, "failed", 0)], Some(&format!("c{n}"))))),
         // Ever new cursors that lead to nothing.
         (ApiVersion::V2, Server::start(move |_, n| v2_page(&[], Some(&format!("c{n}"))))),
         // Page numbers that are not understood.

@@ -201,6 +201,37 @@ async fn a_trigger_that_is_dropped_stops() {
 }
 
 #[tokio::test]
+async fn a_trigger_ends_when_its_connection_is_closed() {
+    let sandbox = Sandbox::start().await.unwrap();
+    let script = Script::always("200 OK");
+    subscribe(&sandbox, "case.opened", &script.url);
+    let body = r#"{"event_type": "case.opened", "count": 1000000, "rate": 200}"#;
+    let request = format!(
+        "POST /sandbox/trigger HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {}\r\n\
+         content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        sandbox.test_key(),
+        body.len()
+    );
+    let mut connection = std::net::TcpStream::connect(sandbox.address()).unwrap();
+    std::io::Write::write_all(&mut connection, request.as_bytes()).unwrap();
+    tokio::task::spawn_blocking(move || script.next()).await.unwrap();
+    drop(connection);
+    let made = || {
+        let status = sandbox.status();
+        status.pending + status.in_flight + status.retrying + status.delivered
+    };
+    // Once it has ended, nothing more is made, however long one waits.
+    for _ in 0..20 {
+        let before = made();
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        if made() == before {
+            return;
+        }
+    }
+    panic!("the trigger goes on: {:?}", sandbox.status());
+}
+
+#[tokio::test]
 async fn a_receiver_that_does_not_answer_holds_up_nobody_else() {
     let silent = Script::serve(|_| None);
     let sandbox = quick().start().await.unwrap();

@@ -41,7 +41,8 @@ pub struct Assumptions {
     pub backoff_cap: Duration,
     /// Whether a wait is drawn between zero and the longest (full jitter), or is the longest: true.
     pub backoff_jitter: bool,
-    /// How long the receiver may take, from connecting to the end of its answer: 10 seconds.
+    /// How long the receiver may take, from connecting on: 10 seconds. Its answer counts once its status is there; what
+    /// follows is waited for no longer than that, and not judged.
     #[serde(with = "duration")]
     pub timeout: Duration,
     /// Whether an answer of 4xx is retried as one of 5xx is: true.

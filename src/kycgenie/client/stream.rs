@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::fmt;
+use std::hash::{BuildHasher, RandomState};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -12,7 +13,7 @@ use super::Client;
 use super::error::{Error, ErrorKind};
 use super::log::{LogEntry, LogQuery, LogsPage};
 
-/// The most pages in a row that may be empty, or repeat the page before, though the log is said to go on.
+/// The most pages in a row that may be empty, or repeat one that was there, though the log is said to go on.
 const MAX_IDLE_PAGES: u32 = 8;
 
 /// The rows of the log, the newest first: a [`Stream`] that also can be asked without one's trait.
@@ -81,7 +82,9 @@ pub(super) fn pages(client: Client, query: LogQuery) -> BoxStream<'static, Resul
 #[derive(Default)]
 struct Guard {
     cursors: HashSet<String>,
-    before: Option<(Option<LogEntry>, Option<LogEntry>)>,
+    /// The ends of pages, as numbers that take less room than they do.
+    seen: HashSet<u64>,
+    hasher: RandomState,
     idle: u32,
 }
 
@@ -100,9 +103,9 @@ impl Guard {
         if next.after.clone().is_some_and(|cursor| next.after == asked.after || !self.cursors.insert(cursor)) {
             return false;
         }
-        let ends = Some((page.entries.first().cloned(), page.entries.last().cloned()));
-        let idle = page.entries.is_empty() || ends == self.before;
-        self.before = ends;
+        let end = |row: Option<&LogEntry>| row.map(|row| self.hasher.hash_one(&row.id));
+        let ends = self.hasher.hash_one((end(page.entries.first()), end(page.entries.last())));
+        let idle = page.entries.is_empty() || !self.seen.insert(ends);
         self.idle = if idle { self.idle + 1 } else { 0 };
         self.idle < MAX_IDLE_PAGES
     }

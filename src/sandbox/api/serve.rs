@@ -81,6 +81,8 @@ fn server(listener: TcpListener, api: Api) -> std::io::Result<Server> {
     Ok(server
         .workers(WORKERS)
         .client_request_timeout(HEAD_TIMEOUT)
+        // Who closes the connection takes back what is being worked on: a trigger with a rate ends.
+        .h1_allow_half_closed(false)
         .shutdown_timeout(GRACE)
         .disable_signals()
         .listen(listener)?

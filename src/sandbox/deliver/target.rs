@@ -7,7 +7,8 @@ use reqwest::Url;
 /// Why a URL is not one for webhooks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(in crate::sandbox) enum UrlError {
-    /// Not an absolute URL with a host.
+    /// Not an absolute URL with a host, or not written as one: browsers mend white space, backslashes and missing
+    /// slashes, and what is stored would be another text than what is sent to.
     #[error("Enter a valid URL.")]
     Invalid,
     /// HTTPS is required, but for plain HTTP to loopback.
@@ -44,6 +45,11 @@ impl Targets {
 }
 
 fn parse(url: &str) -> Result<Url, UrlError> {
+    let mended = |letter: char| letter.is_whitespace() || letter.is_control() || letter == '\\';
+    let is_whole = url.split_once(':').is_some_and(|(_, rest)| rest.starts_with("//"));
+    if url.contains(mended) || !is_whole {
+        return Err(UrlError::Invalid);
+    }
     let url = Url::parse(url).map_err(|_| UrlError::Invalid)?;
     if url.host_str().is_none_or(str::is_empty) {
         return Err(UrlError::Invalid);
@@ -101,6 +107,25 @@ mod tests {
         for url in ["", "localhost", "/hooks", "http://", "https://", "https:///", "mailto:a@b", "http://a b/"] {
             assert!(check_url(url).is_err(), "{url}");
         }
+    }
+
+    #[test]
+    fn a_url_that_only_a_browser_would_mend_is_none() {
+        for url in [
+            " https://example.com/",
+            "https://example.com/ ",
+            "https://example.com/\n",
+            "https://exa\tmple.com/",
+            "https://example.com/a b",
+            "https://example.com/\u{0}",
+            "https:example.com",
+            "https:/example.com",
+            "http:\\\\127.0.0.1\\x",
+            "https://example.com\\@127.0.0.1/",
+        ] {
+            assert_eq!(check_url(url), Err(UrlError::Invalid), "{url:?}");
+        }
+        assert_eq!(check_url("https://m\u{fc}nchen.example/gr\u{fc}n?a=%20b"), Ok(()));
     }
 
     #[test]
