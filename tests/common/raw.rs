@@ -194,6 +194,8 @@ impl Client {
                 Err(_) => return true,
             }
         }
+        // The connection lives on, and whoever reads from it next has all the patience there is.
+        self.stream.set_read_timeout(Some(PATIENCE)).expect("an option");
         false
     }
 
