@@ -7,13 +7,13 @@
 
 mod inbox_common;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use countersign::inbox::rusqlite::{Connection, Params};
 use countersign::inbox::{
-    Accepted, Batch, Bell, Entry, InboxError, InboxStore, Incoming, Lease, Query, Replay, SqliteInbox, State, Stats,
-    StoredDelivery, Wanted,
+    Accepted, Batch, Bell, Entry, InboxError, InboxStore, Incoming, Lease, Leased, Query, Replay, SqliteInbox, State,
+    Stats, StoredDelivery, Wanted,
 };
 use countersign::testing::inbox as cases;
 use countersign::{Settled, Timestamp};
@@ -91,13 +91,21 @@ struct Wrong {
     inbox: SqliteInbox,
     mistake: Mistake,
     silent: Bell,
+    /// What was leased first, for the mistake that leases it again.
+    first: Mutex<Option<Leased>>,
     _folder: Folder,
 }
 
 impl Wrong {
     fn with(mistake: Mistake) -> Self {
         let folder = Folder::new();
-        Self { inbox: SqliteInbox::open(folder.file()).unwrap(), mistake, silent: Bell::default(), _folder: folder }
+        Self {
+            inbox: SqliteInbox::open(folder.file()).unwrap(),
+            mistake,
+            silent: Bell::default(),
+            first: Mutex::default(),
+            _folder: folder,
+        }
     }
 
     fn has(&self, mistake: Mistake) -> bool {
@@ -132,7 +140,11 @@ impl InboxStore for Wrong {
     async fn claim(&self, wanted: Wanted, now: Timestamp) -> Result<Batch, InboxError> {
         self.tamper(Mistake::NoSuspects, "UPDATE countersign_inbox SET silent = 0", []);
         let mut batch = self.inbox.claim(wanted, now).await?;
-        self.tamper(Mistake::LeasesTwice, "UPDATE countersign_inbox SET state = 0, due_at = 0 WHERE state = 1", []);
+        if self.has(Mistake::LeasesTwice) {
+            let mut first = self.first.lock().unwrap();
+            batch.leased.extend(first.clone());
+            *first = first.take().or_else(|| batch.leased.first().cloned());
+        }
         self.tamper(Mistake::CountsLate, "UPDATE countersign_inbox SET attempts = 0", []);
         self.tamper(Mistake::EternalLease, "UPDATE countersign_inbox SET due_at = ?1 WHERE state = 1", [i64::MAX]);
         self.tamper(Mistake::OneToken, "UPDATE countersign_inbox SET token = zeroblob(16) WHERE state = 1", []);
