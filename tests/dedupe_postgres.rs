@@ -188,6 +188,32 @@ async fn a_claim_does_not_wait_for_somebody_elses_transaction() {
     }
 }
 
+/// As after a failover to a server that is read-only still.
+#[tokio::test]
+async fn a_ping_finds_a_server_that_takes_no_writes_or_is_gone() {
+    let mut server = Postgres::start();
+    let store = store(&server.url()).await;
+    store.ping().await.unwrap();
+    let admin = admin(&server.url()).await;
+    let read_only = async |on: &str| {
+        admin.batch_execute(&format!("ALTER SYSTEM SET default_transaction_read_only = {on}")).await.unwrap();
+        admin.batch_execute("SELECT pg_reload_conf()").await.unwrap();
+        let start = Instant::now();
+        while store.ping().await.is_ok() == (on == "on") {
+            assert!(start.elapsed() < Duration::from_secs(20), "read-only is {on}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    admin.batch_execute("SET default_transaction_read_only = off").await.unwrap();
+    read_only("on").await;
+    claim(&store, &key("ping", 1)).await.expect_err("it takes no writes");
+    read_only("off").await;
+    done(&store, &key("ping", 1)).await;
+    server.stop();
+    store.ping().await.expect_err("nobody is there");
+    server.start_again();
+}
+
 #[tokio::test]
 async fn an_empty_pool_is_an_error_within_a_second() {
     let url = shared();

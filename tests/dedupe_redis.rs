@@ -198,6 +198,7 @@ async fn a_full_server_refuses_and_forgets_nothing() {
     redis::cmd("CONFIG").arg("SET").arg("maxmemory").arg("1").exec_async(&mut admin).await.unwrap();
     let error = claim(&store, &key("full", 2)).await.expect_err("no room");
     assert!(matches!(error, StoreError::Full), "{error:?}");
+    assert!(matches!(store.ping().await, Err(StoreError::Full)), "it could record nothing");
     redis::cmd("CONFIG").arg("SET").arg("maxmemory").arg("0").exec_async(&mut admin).await.unwrap();
     assert!(matches!(claim(&store, &key("full", 1)).await, Ok(Claimed::Done)));
     done(&store, &key("full", 2)).await;
@@ -218,6 +219,23 @@ async fn after_a_failover_the_new_primary_is_found_though_the_old_one_still_answ
     assert!(matches!(error, StoreError::Unavailable(_)), "{error:?}");
     let answer = until_it_answers(&store, &key("failover", 2), Duration::from_secs(5)).await;
     assert!(matches!(answer, Claimed::New(_)), "{answer:?}");
+}
+
+#[tokio::test]
+async fn a_ping_finds_a_server_that_takes_no_writes_or_is_gone() {
+    let mut server = Redis::start();
+    let store = store(&server.url()).await;
+    store.ping().await.unwrap();
+    let client = redis::Client::open(server.url()).unwrap();
+    let mut admin = client.get_multiplexed_async_connection().await.unwrap();
+    redis::cmd("REPLICAOF").arg("127.0.0.1").arg(1).exec_async(&mut admin).await.unwrap();
+    let error = store.ping().await.expect_err("a replica takes no writes");
+    assert!(matches!(error, StoreError::Unavailable(_)), "{error:?}");
+    redis::cmd("REPLICAOF").arg("NO").arg("ONE").exec_async(&mut admin).await.unwrap();
+    store.ping().await.unwrap();
+    server.stop();
+    store.ping().await.expect_err("nobody is there");
+    server.start_again();
 }
 
 #[tokio::test]

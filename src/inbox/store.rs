@@ -149,6 +149,14 @@ pub trait InboxStore: Send + Sync + 'static {
     /// When the store cannot be reached.
     fn stats(&self) -> impl Future<Output = Result<Stats, InboxError>> + Send;
 
+    /// Whether the store answers and could keep a delivery now: what readiness asks. Cheap, however many there are, and
+    /// changes nothing that any other method can see.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot be reached, takes no writes, or has no room.
+    fn ping(&self) -> impl Future<Output = Result<(), InboxError>> + Send;
+
     /// What the store rings when something may have become due before it was expected to: accepted, replayed, given
     /// back, next of its entity.
     fn bell(&self) -> &Bell;

@@ -169,6 +169,11 @@ impl InboxStore for SqliteInbox {
         self.ask(read::stats).await
     }
 
+    /// Commits a write of one page, which is what finds a full disk. Refused where an accept would be.
+    async fn ping(&self) -> Result<(), InboxError> {
+        self.inner.writer.bounded("ping", write::ping).await
+    }
+
     fn bell(&self) -> &Bell {
         &self.inner.bell
     }

@@ -48,7 +48,7 @@ use crate::inbox::{Accepted, InboxStore, Listener, Query, Replay, State, Wanted,
 /// For tests that end a process there. `false` when there is a hook already.
 ///
 /// The steps: `accept` (`verified`, `committing`, `committed`), `claim`, `complete`, `retry`, `dead`, `release`,
-/// `extend`, `replay`, `prune` (`committing`, `committed`), `handler` (`starting`, `ended`).
+/// `extend`, `replay`, `prune`, `ping` (`committing`, `committed`), `handler` (`starting`, `ended`).
 pub fn on_step(hook: impl Fn(&'static str, &'static str) + Send + Sync + 'static) -> bool {
     step::set_hook(Box::new(hook))
 }
@@ -63,6 +63,7 @@ macro_rules! inbox_conformance {
             a_future_that_was_never_polled_has_done_nothing
             a_late_completion_counts_while_nobody_took_over
             a_lease_that_ran_out_is_given_again_under_another_token
+            a_ping_is_answered_and_changes_nothing
             a_release_gives_the_attempt_back
             a_replayed_delivery_has_all_its_attempts_before_it
             a_replayed_delivery_waits_for_its_entity
@@ -187,6 +188,19 @@ pub async fn a_replayed_delivery_has_all_its_attempts_before_it<S: InboxStore>(s
     assert_eq!(case.complete(&again[0].lease, case.start).await, Settled::Current);
     assert_eq!(replay(Replay::One(again[0].lease.number)).await, 1, "what is done runs again if asked for");
     assert_eq!(ids(&case.claim_all(case.start).await), ["msg_1"]);
+}
+
+/// By an inbox that is well, whatever is in it.
+pub async fn a_ping_is_answered_and_changes_nothing<S: InboxStore>(store: Arc<S>) {
+    let case = Case::new(store);
+    case.store.ping().await.expect(ANSWERS);
+    case.keep("msg_1").await;
+    let leased = case.claim_one(case.start).await;
+    case.keep("msg_2").await;
+    let before = (case.list(Query::all()).await, case.stats().await);
+    case.store.ping().await.expect(ANSWERS);
+    assert_eq!((case.list(Query::all()).await, case.stats().await), before);
+    assert_eq!(case.complete(&leased.lease, case.start).await, Settled::Current);
 }
 
 /// However many copies arrive at the same moment, one of them is kept.
