@@ -146,7 +146,7 @@ impl InboxStore for SqliteInbox {
     }
 
     async fn list(&self, query: Query) -> Result<Vec<Entry>, InboxError> {
-        self.ask(move |connection| read::list(connection, query)).await
+        self.ask(move |connection| read::list(connection, &query)).await
     }
 
     async fn show(&self, number: i64) -> Result<Option<(Entry, StoredDelivery)>, InboxError> {

@@ -20,6 +20,7 @@
 
 mod case;
 mod lease;
+mod list;
 mod order;
 
 pub use lease::{
@@ -29,6 +30,7 @@ pub use lease::{
     attempts_that_end_without_a_word_are_counted_and_the_last_is_the_last,
     what_ended_twice_without_a_word_runs_beside_no_other_such,
 };
+pub use list::{entries_are_listed_by_sender_type_id_and_end, entries_are_listed_from_the_newest_on};
 pub use order::{
     a_dead_delivery_lets_the_next_of_its_entity_go, a_replayed_delivery_waits_for_its_entity,
     a_retry_holds_up_its_entity_and_no_other, deliveries_of_one_entity_run_in_order_one_at_a_time,
@@ -75,7 +77,9 @@ macro_rules! inbox_conformance {
             another_body_under_one_key_is_a_conflict_in_every_state
             attempts_that_end_without_a_word_are_counted_and_the_last_is_the_last
             deliveries_of_one_entity_run_in_order_one_at_a_time
+            entries_are_listed_by_sender_type_id_and_end
             entries_are_listed_by_state_and_page_by_page
+            entries_are_listed_from_the_newest_on
             of_64_accepts_at_once_one_is_new
             of_64_claims_at_once_each_delivery_goes_to_one
             pruning_takes_what_is_done_and_old_in_bounded_steps
