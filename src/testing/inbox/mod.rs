@@ -26,7 +26,7 @@ mod order;
 pub use lease::{
     a_late_completion_counts_while_nobody_took_over, a_lease_that_ran_out_is_given_again_under_another_token,
     a_release_gives_the_attempt_back, a_retry_is_due_when_it_was_said, a_settled_lease_cannot_be_settled_again,
-    a_superseded_lease_can_change_nothing, an_extended_lease_holds_until_its_new_end,
+    a_superseded_lease_can_change_nothing, an_extended_lease_holds_until_its_new_end, any_text_of_an_error_is_taken,
     attempts_that_end_without_a_word_are_counted_and_the_last_is_the_last,
     what_ended_twice_without_a_word_runs_beside_no_other_such,
 };
@@ -76,6 +76,7 @@ macro_rules! inbox_conformance {
             a_superseded_lease_can_change_nothing
             an_extended_lease_holds_until_its_new_end
             another_body_under_one_key_is_a_conflict_in_every_state
+            any_text_of_an_error_is_taken
             attempts_that_end_without_a_word_are_counted_and_the_last_is_the_last
             deliveries_of_one_entity_run_in_order_one_at_a_time
             entries_are_listed_by_sender_type_id_and_end
