@@ -104,7 +104,7 @@ impl InboxStore for PostgresInbox {
     }
 
     async fn list(&self, query: Query) -> Result<Vec<Entry>, InboxError> {
-        self.inner.list(query).await
+        self.inner.list(&query).await
     }
 
     async fn show(&self, number: i64) -> Result<Option<(Entry, StoredDelivery)>, InboxError> {
@@ -130,6 +130,15 @@ impl InboxStore for PostgresInbox {
 
     async fn stats(&self) -> Result<Stats, InboxError> {
         self.inner.stats().await
+    }
+
+    /// Commits a write that leaves no row, and waits for the disk: a server in recovery, or told to be read-only, refuses
+    /// it.
+    async fn ping(&self) -> Result<(), InboxError> {
+        step::reached("ping", "committing");
+        self.inner.row(&self.inner.statements.ping, &[]).await?;
+        step::reached("ping", "committed");
+        Ok(())
     }
 
     fn bell(&self) -> &Bell {

@@ -16,11 +16,20 @@ use crate::time::Timestamp;
 use crate::verify::StoredDelivery;
 
 impl Inner {
-    pub(super) async fn list(&self, query: Query) -> Result<Vec<Entry>, InboxError> {
+    pub(super) async fn list(&self, query: &Query) -> Result<Vec<Entry>, InboxError> {
         // The number of the state stands in the text so that the indexes of single states can be used.
         let state = query.state.map_or_else(|| "true".to_owned(), |state| format!("state = {}", number_of(state)));
+        let order = if query.before.is_some() { "DESC" } else { "ASC" };
+        let text = self.statements.list.replace("{state}", &state).replace("{order}", order);
         let limit = i64::try_from(query.limit).unwrap_or(i64::MAX);
-        let rows = self.patiently(&self.statements.list.replace("{state}", &state), &[&query.after, &limit]).await?;
+        let before = query.before.unwrap_or(i64::MAX);
+        let source = query.source.as_ref().map(AsRef::<str>::as_ref);
+        let event_type = query.event_type.as_ref().map(AsRef::<str>::as_ref);
+        let delivery_id = query.delivery_id.as_ref().map(AsRef::<str>::as_ref);
+        let finished = query.finished_until.map(Timestamp::as_millis);
+        let params: [&(dyn ToSql + Sync); 7] =
+            [&query.after, &before, &source, &event_type, &delivery_id, &finished, &limit];
+        let rows = self.patiently(&text, &params).await?;
         rows.iter().map(entry).collect()
     }
 

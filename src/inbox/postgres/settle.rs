@@ -48,7 +48,7 @@ impl Change {
             due: due.as_millis(),
             finished,
             refund,
-            error: error.map(|error| text(&bounded(error))),
+            error: error.map(|error| bounded(&text(error))),
         }
     }
 }

@@ -297,7 +297,10 @@ impl Statements {
             ),
             list: format!(
                 "SELECT {ENTRY}, {NAMES} FROM {inbox} AS held JOIN {delivery} AS delivery USING (number)
-                WHERE held.number > $1 AND {{state}} ORDER BY held.number LIMIT $2"
+                WHERE held.number > $1 AND held.number < $2 AND {{state}}
+                AND ($3::text IS NULL OR source = $3) AND ($4::text IS NULL OR event_type = $4)
+                AND ($5::text IS NULL OR delivery_id = $5) AND ($6::bigint IS NULL OR finished_at <= $6)
+                ORDER BY held.number {{order}} LIMIT $7"
             ),
             show: format!(
                 "SELECT {ENTRY}, {DELIVERY} FROM {inbox} AS held JOIN {delivery} AS delivery USING (number)
@@ -315,8 +318,9 @@ impl Statements {
                 FROM pending, running"
             ),
             ping: format!(
-                "SELECT NOT pg_is_in_recovery() AND NOT current_setting('transaction_read_only')::boolean AS writable
-                FROM {schema}.inbox_schema LIMIT 1"
+                "WITH {guard}
+                SELECT nextval('{numbers}'), pg_logical_emit_message(true, 'countersign', '')::text
+                FROM guard WHERE guard.holds"
             ),
         }
     }
