@@ -132,7 +132,7 @@ impl Out {
 
     /// Something that is not the result. A standard error that is gone is nothing to fail of.
     pub(crate) fn note(&self, text: impl Display) {
-        self.aside("note", &text.to_string(), |text| text.to_owned());
+        self.aside("note", &text.to_string(), ToOwned::to_owned);
     }
 
     /// Something to be careful about.

@@ -91,7 +91,7 @@ pub(super) async fn replay(args: &ReplayArgs, place: &Place, out: &Out) -> Resul
     }
     let mut outcome = Replayed { replayed: Vec::new(), not_replayed: plan.left };
     let ended = runtime::unless_interrupted(run(&store, &plan.numbers, &mut outcome, out)).await;
-    tell(outcome, out).and_then(|all| match ended {
+    tell(&outcome, out).and_then(|all| match ended {
         Ok(()) if all => Ok(()),
         Ok(()) => Err(Failure::No(None)),
         Err(failure) => Err(failure),
@@ -188,9 +188,9 @@ fn reason(state: Option<State>) -> &'static str {
 }
 
 /// Whether all of them were replayed.
-fn tell(outcome: Replayed, out: &Out) -> Result<bool, Failure> {
+fn tell(outcome: &Replayed, out: &Out) -> Result<bool, Failure> {
     let all = outcome.not_replayed.is_empty();
-    out.either(&outcome, |out| {
+    out.either(outcome, |out| {
         for left in outcome.not_replayed.iter().take(REASONS) {
             let why = match left.reason {
                 "running" => "it is running: wait for its end",
