@@ -142,7 +142,8 @@ impl Place {
         if synchronous != FULL {
             return Err(SqliteInboxError::Synchronous { path: self.path.clone(), synchronous });
         }
-        let version = migrate(&mut connection).map_err(failed)?;
+        // Where tables may be made, the lock that this takes is taken; where none may be, nobody is waited for.
+        let version = if self.existing { version(&connection) } else { migrate(&mut connection) }.map_err(failed)?;
         if version != VERSION {
             return Err(SqliteInboxError::Version { path: self.path.clone(), version });
         }
@@ -202,9 +203,13 @@ fn migrate(connection: &mut Connection) -> rusqlite::Result<i64> {
     if tables == 0 {
         transaction.execute_batch(include_str!("schema.sql"))?;
     }
-    let version = transaction.query_row("SELECT max(version) FROM countersign_inbox_schema", [], |row| row.get(0))?;
+    let version = version(&transaction)?;
     transaction.commit()?;
     Ok(version)
+}
+
+fn version(connection: &Connection) -> rusqlite::Result<i64> {
+    connection.query_row("SELECT max(version) FROM countersign_inbox_schema", [], |row| row.get(0))
 }
 
 /// Makes the file, where there is none, for its owner alone: it holds what was sent. SQLite gives the files beside it
