@@ -30,6 +30,7 @@ pub(crate) struct Stopwatch {
 
 /// Why a store failed, as one word.
 pub(crate) trait Failing {
+    #[cfg_attr(not(feature = "metrics"), allow(dead_code, reason = "nobody counts"))]
     fn kind(&self) -> &'static str;
 }
 
@@ -75,6 +76,7 @@ macro_rules! meters {
             pub(crate) fn $name($($arg: $type),*) $body
 
             #[cfg(not(feature = "metrics"))]
+            #[allow(dead_code, reason = "some are called with the feature alone")]
             #[inline]
             pub(crate) fn $name($(_: $type),*) {}
         )*

@@ -73,7 +73,7 @@ impl Inner {
     /// as the one that it was asked on. Those that were used meanwhile are not.
     fn give_up_idle(&self) {
         if self.own_pool {
-            self.pool.retain(|_, metrics| metrics.last_used() < self.response_timeout);
+            self.pool.retain(|_, usage| usage.last_used() < self.response_timeout);
         }
     }
 }
