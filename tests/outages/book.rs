@@ -32,7 +32,8 @@ impl Book {
     pub(crate) fn open() -> Self {
         let folder = Folder::new();
         let connection = Connection::open(folder.path().join("book.sqlite")).unwrap();
-        let setup = "PRAGMA journal_mode = WAL; PRAGMA synchronous = OFF; CREATE TABLE run (id TEXT, started INT, ended INT)";
+        let setup =
+            "PRAGMA journal_mode = WAL; PRAGMA synchronous = OFF; CREATE TABLE run (id TEXT, started INT, ended INT)";
         connection.execute_batch(setup).unwrap();
         Self { connection: Arc::new(Mutex::new(connection)), opened: Instant::now(), _folder: Arc::new(folder) }
     }

@@ -12,13 +12,17 @@ use crate::{Away, through};
 
 /// What a receiver allows a handler unless told, and ten seconds: `Settings::lease` in `src/receiver/builder.rs`.
 const LEASE: Duration = Duration::from_secs(25);
+/// Within which time of being back a store records the completions that it could not before.
+const RECORDED: Duration = Duration::from_secs(5);
 /// What may lie between a claim's beginning and that of its run.
 const UNSURE: Duration = Duration::from_secs(1);
 
 pub(crate) fn on_postgres() {
     let mut server = Postgres::start();
     let url = server.url();
-    through_every_outage("claims in PostgreSQL", &mut server, async || PostgresStore::builder(&url).build().await.unwrap());
+    through_every_outage("claims in PostgreSQL", &mut server, async || {
+        PostgresStore::builder(&url).build().await.unwrap()
+    });
 }
 
 pub(crate) fn on_redis() {
@@ -68,9 +72,12 @@ fn through_every_outage<O: Outage, S: DedupeStore>(name: &str, server: &mut O, s
 }
 
 /// Whether a second run is what an outage excuses: the store was away when the first one ended, so that its completion
-/// could not be recorded, and its lease had run out when the second began.
+/// could not be recorded, and it was still away, or hardly back, when the lease of the first had run out.
 fn may_be_followed(pair: &[Run], away: &[Away]) -> bool {
     let [first, second] = pair else { return true };
-    let was_away = |away: &Away| first.ended + UNSURE > away.from && first.ended < away.until + UNSURE;
-    away.iter().any(was_away) && second.started - first.started + UNSURE >= LEASE
+    let excuses = |away: &Away| {
+        let ended_meanwhile = first.ended + UNSURE > away.from && first.ended < away.until;
+        ended_meanwhile && first.started + LEASE < away.until + RECORDED
+    };
+    away.iter().any(excuses) && second.started - first.started + UNSURE >= LEASE
 }

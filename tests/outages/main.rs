@@ -8,8 +8,8 @@
 //!   duplicate of what still runs;
 //! - what was acknowledged was handled, or is kept in the inbox and is handled when the store is back;
 //! - in the inbox, effects that are written into its database are there once;
-//! - inline, two runs of one delivery are at least a lease apart, and the first of them ended while the store was away:
-//!   a completion that could not be recorded before the lease had run out. Nothing else runs twice;
+//! - inline, nothing runs twice unless the store was away when the first run ended and until its lease had run out: what
+//!   nobody could record. The second run is then at least a lease behind the first;
 //! - the receiver comes back by itself.
 //!
 //! How long it took to come back and how slow a 503 was is printed: `docs/reliability.md` holds it against the second and
