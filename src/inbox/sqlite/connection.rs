@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
+use super::keys::{self, Keys};
+
 /// The version of the schema that this program reads and writes.
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 
 /// What `PRAGMA synchronous` says when every commit waits for the disk.
 const FULL: i64 = 2;
@@ -21,8 +23,11 @@ pub(super) struct Place {
     pub(super) busy_timeout: Duration,
 }
 
-/// A connection that may write.
-pub(super) struct Writing(Connection);
+/// A connection that may write, and what it knows of the file.
+pub(super) struct Writing {
+    connection: Connection,
+    keys: Keys,
+}
 
 /// Why a database cannot serve as an inbox.
 #[derive(Debug, thiserror::Error)]
@@ -90,8 +95,8 @@ pub enum SqliteInboxError {
 }
 
 impl Writing {
-    pub(super) fn connection(&mut self) -> &mut Connection {
-        &mut self.0
+    pub(super) fn parts(&mut self) -> (&mut Connection, &mut Keys) {
+        (&mut self.connection, &mut self.keys)
     }
 }
 
@@ -120,7 +125,7 @@ impl Place {
         if version != VERSION {
             return Err(SqliteInboxError::Version { path: self.path.clone(), version });
         }
-        Ok(Writing(connection))
+        Ok(Writing { connection, keys: Keys::default() })
     }
 
     /// A connection to read from, for one question.
@@ -148,7 +153,7 @@ fn journal_mode(connection: &Connection) -> rusqlite::Result<String> {
     connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))
 }
 
-/// Makes the tables where there are none, and tells their version.
+/// Makes the tables where there are none, changes those of an older program, and tells their version.
 fn migrate(connection: &mut Connection) -> rusqlite::Result<i64> {
     const IS_THERE: &str = "SELECT count(*) FROM sqlite_schema WHERE name = 'countersign_inbox_schema'";
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -156,7 +161,12 @@ fn migrate(connection: &mut Connection) -> rusqlite::Result<i64> {
     if tables == 0 {
         transaction.execute_batch(include_str!("schema.sql"))?;
     }
-    let version = transaction.query_row("SELECT max(version) FROM countersign_inbox_schema", [], |row| row.get(0))?;
+    let version = || transaction.query_row("SELECT max(version) FROM countersign_inbox_schema", [], |row| row.get(0));
+    if version()? == 1 {
+        transaction.execute_batch(include_str!("from_1_to_2.sql"))?;
+        keys::enter_all(&transaction)?;
+    }
+    let version = version()?;
     transaction.commit()?;
     Ok(version)
 }
