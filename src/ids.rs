@@ -1,7 +1,6 @@
 //! Names of things: newtypes that are bounded and printable, so that they may be logged and stored as they are.
 
 use std::borrow::Cow;
-use std::fmt;
 use std::sync::Arc;
 
 /// A text that cannot be an identifier: empty, too long, or with a byte that is not visible ASCII.
@@ -10,6 +9,58 @@ use std::sync::Arc;
 pub struct InvalidId {
     max: usize,
 }
+
+/// What every newtype around a checked text has: it is read with its own `new`, shown as it is, and compared with texts.
+macro_rules! textual {
+    ($name:ident, $invalid:ident) => {
+        impl $name {
+            /// The text.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl AsRef<str> for $name {
+            fn as_ref(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl std::fmt::Debug for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                std::fmt::Debug::fmt(&*self.0, f)
+            }
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl std::str::FromStr for $name {
+            type Err = $invalid;
+
+            fn from_str(text: &str) -> Result<Self, $invalid> {
+                Self::new(text)
+            }
+        }
+
+        impl PartialEq<str> for $name {
+            fn eq(&self, other: &str) -> bool {
+                *self.0 == *other
+            }
+        }
+
+        impl PartialEq<&str> for $name {
+            fn eq(&self, other: &&str) -> bool {
+                *self.0 == **other
+            }
+        }
+    };
+}
+pub(crate) use textual;
 
 macro_rules! identifier {
     ($(#[$doc:meta])* $name:ident($repr:ty), at most $max:literal) => {
@@ -38,51 +89,9 @@ macro_rules! identifier {
             pub fn from_bytes(bytes: &[u8]) -> Result<Self, InvalidId> {
                 check(bytes, $max).map(|text| Self(<$repr>::from(text.to_owned())))
             }
-
-            /// The text.
-            #[must_use]
-            pub fn as_str(&self) -> &str {
-                &self.0
-            }
         }
 
-        impl AsRef<str> for $name {
-            fn as_ref(&self) -> &str {
-                &self.0
-            }
-        }
-
-        impl fmt::Debug for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                fmt::Debug::fmt(&*self.0, f)
-            }
-        }
-
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(&self.0)
-            }
-        }
-
-        impl std::str::FromStr for $name {
-            type Err = InvalidId;
-
-            fn from_str(text: &str) -> Result<Self, InvalidId> {
-                Self::new(text)
-            }
-        }
-
-        impl PartialEq<str> for $name {
-            fn eq(&self, other: &str) -> bool {
-                *self.0 == *other
-            }
-        }
-
-        impl PartialEq<&str> for $name {
-            fn eq(&self, other: &&str) -> bool {
-                *self.0 == **other
-            }
-        }
+        $crate::ids::textual!($name, InvalidId);
     };
 }
 

@@ -17,6 +17,9 @@ mod request;
 mod time;
 
 mod crypto;
+#[cfg(any(feature = "client", feature = "sandbox"))]
+mod http_date;
+
 mod encoding;
 
 mod keyring;

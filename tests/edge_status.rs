@@ -530,6 +530,10 @@ impl DedupeStore for Away {
     fn retention(&self) -> Duration {
         Duration::from_hours(1000)
     }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        Err(away())
+    }
 }
 
 #[test]

@@ -179,7 +179,7 @@ mod with_macros {
             assert_eq!(now_or_later.1.receive(request, NOW).await.status(), 200);
         }
         let done = Query::of(State::Done);
-        until("three done", async || inbox.store().list(done).await.unwrap().len() == 3).await;
+        until("three done", async || inbox.store().list(done.clone()).await.unwrap().len() == 3).await;
         workers.drain(Duration::from_secs(5)).await;
         assert_eq!(*inline.0.lock().unwrap(), *durable.0.lock().unwrap());
         assert_eq!(inline.0.lock().unwrap().len(), 3);

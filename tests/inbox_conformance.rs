@@ -56,6 +56,7 @@ caught! {
     leases_suspects_together: NoSuspects by what_ended_twice_without_a_word_runs_beside_no_other_such,
     never_gives_up_a_lease: EternalLease by a_lease_that_ran_out_is_given_again_under_another_token,
     never_rings: NeverRings by the_bell_rings_when_something_is_due,
+    pings_a_delivery_away: PingsAway by a_ping_is_answered_and_changes_nothing,
     prunes_without_bound: PrunesAll by pruning_takes_what_is_done_and_old_in_bounded_steps,
     replays_with_attempts_used_up: ReplaysSpent by a_replayed_delivery_has_all_its_attempts_before_it,
     retries_at_once: RetriesAtOnce by a_retry_is_due_when_it_was_said,
@@ -82,6 +83,7 @@ enum Mistake {
     NoSuspects,
     None,
     OneToken,
+    PingsAway,
     PrunesAll,
     ReplaysSpent,
     RetriesAtOnce,
@@ -209,6 +211,11 @@ impl InboxStore for Wrong {
 
     async fn stats(&self) -> Result<Stats, InboxError> {
         self.inbox.stats().await
+    }
+
+    async fn ping(&self) -> Result<(), InboxError> {
+        self.tamper(Mistake::PingsAway, "DELETE FROM countersign_inbox", []);
+        self.inbox.ping().await
     }
 
     fn bell(&self) -> &Bell {

@@ -46,6 +46,35 @@ async fn the_file_keeps_a_write_ahead_log_and_is_its_owners_alone() {
     }
 }
 
+/// What a tool opens by a path that somebody has mistyped.
+#[test]
+fn what_is_to_be_there_is_neither_made_nor_changed() {
+    let folder = Folder::new();
+    let existing = |name: &str| SqliteInbox::builder(folder.path().join(name)).existing().open();
+    let missing = existing("inbox.sqlite").unwrap_err();
+    assert!(matches!(missing, SqliteInboxError::Missing { .. }), "{missing}");
+    let nowhere = existing("not/there.sqlite").unwrap_err();
+    assert!(matches!(nowhere, SqliteInboxError::Missing { .. }), "{nowhere}");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "nothing was made");
+
+    Connection::open(folder.path().join("other.sqlite")).unwrap().execute_batch("CREATE TABLE a (b)").unwrap();
+    std::fs::write(folder.path().join("empty"), "").unwrap();
+    std::fs::write(folder.path().join("text"), "not a database, and longer than a header of one: ".repeat(20)).unwrap();
+    for name in ["other.sqlite", "empty", "text"] {
+        let before = std::fs::read(folder.path().join(name)).unwrap();
+        let refused = existing(name).unwrap_err();
+        assert!(matches!(refused, SqliteInboxError::NotAnInbox { .. }), "{name}: {refused}");
+        assert_eq!(std::fs::read(folder.path().join(name)).unwrap(), before, "{name}");
+    }
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 3, "no file beside them");
+
+    drop(SqliteInbox::open(folder.file()).unwrap());
+    drop(existing("inbox.sqlite").unwrap());
+    Connection::open(folder.file()).unwrap().execute("UPDATE countersign_inbox_schema SET version = 9", []).unwrap();
+    let newer = existing("inbox.sqlite").unwrap_err();
+    assert!(matches!(newer, SqliteInboxError::Version { version: 9, .. }), "{newer}");
+}
+
 #[test]
 fn what_cannot_keep_its_word_is_refused_at_the_start() {
     let folder = Folder::new();

@@ -112,11 +112,13 @@ async fn a_read_only_file_system_is_an_error_and_is_over_by_itself() {
     for _ in 0..5 {
         let refused = inbox.accept(incoming("read-only"), now).await.unwrap_err();
         assert!(matches!(refused, InboxError::Unavailable(_)), "{refused}");
+        assert!(matches!(inbox.ping().await, Err(InboxError::Unavailable(_))), "it could keep nothing");
     }
     let second = SqliteInbox::open(&file);
     assert!(second.is_err(), "an inbox that cannot write does not start: {second:?}");
     run("mount", &["-o", "remount,rw", mount]);
     std::fs::remove_file(&ballast).unwrap();
+    inbox.ping().await.unwrap();
     assert_eq!(pending(&inbox).await, 1);
     assert_eq!(inbox.accept(incoming("before"), now).await.unwrap(), Accepted::Duplicate(State::Pending));
     assert_eq!(inbox.accept(incoming("after"), now).await.unwrap(), Accepted::New);

@@ -13,7 +13,7 @@ use proc_macro2::{Delimiter, TokenStream, TokenTree};
 /// The floors from the ground up, with their names in the architecture. A room uses only lower floors, and itself.
 const FLOORS: [(&str, &[&str]); 10] = [
     ("0", &["ids", "json", "request", "time"]),
-    ("1", &["crypto"]),
+    ("1", &["crypto", "http_date"]),
     ("1½", &["encoding"]),
     ("2", &["keyring", "scheme"]),
     ("3", &["dedupe", "event", "verify"]),

@@ -74,6 +74,16 @@ pub trait DedupeStore: Send + Sync + 'static {
 
     /// For how long something done is remembered.
     fn retention(&self) -> Duration;
+
+    /// Whether the store answers and could record a claim now: what readiness asks. Cheap, however much is remembered,
+    /// and changes nothing that a claim can see. A store in the process always can.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot be reached, takes no writes, or has no room.
+    fn ping(&self) -> impl Future<Output = Result<(), StoreError>> + Send {
+        std::future::ready(Ok(()))
+    }
 }
 
 /// The answer to a claim.

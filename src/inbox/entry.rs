@@ -49,14 +49,24 @@ pub struct Entry {
     pub last_error: Option<String>,
 }
 
-/// Which entries to list.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Which entries to list: those to which all that is set applies.
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Query {
-    /// Those in this state; all of them unless set.
+    /// Those in this state.
     pub state: Option<State>,
+    /// Those of this sender.
+    pub source: Option<Source>,
+    /// Those of this type.
+    pub event_type: Option<EventType>,
+    /// Those under this id of the sender's: one, unless several senders or tenants use the same.
+    pub delivery_id: Option<DeliveryId>,
+    /// Those that were done, or given up, at this moment or before it.
+    pub finished_until: Option<Timestamp>,
     /// Those behind this number: the last one of the page before.
     pub after: i64,
+    /// Those before this number, and the newest first; unless set, the oldest first.
+    pub before: Option<i64>,
     /// How many at most; 100 unless set.
     pub limit: usize,
 }
@@ -107,7 +117,16 @@ impl Query {
     /// All entries, from the first one on.
     #[must_use]
     pub fn all() -> Self {
-        Self { state: None, after: 0, limit: 100 }
+        Self {
+            state: None,
+            source: None,
+            event_type: None,
+            delivery_id: None,
+            finished_until: None,
+            after: 0,
+            before: None,
+            limit: 100,
+        }
     }
 
     /// Those in `state`, from the first one on.
@@ -120,6 +139,42 @@ impl Query {
     #[must_use]
     pub fn after(self, number: i64) -> Self {
         Self { after: number, ..self }
+    }
+
+    /// The same from the newest one on.
+    #[must_use]
+    pub fn newest_first(self) -> Self {
+        self.before(i64::MAX)
+    }
+
+    /// The same before entry `number`, the newest first.
+    #[must_use]
+    pub fn before(self, number: i64) -> Self {
+        Self { before: Some(number), ..self }
+    }
+
+    /// The same, of this sender.
+    #[must_use]
+    pub fn source(self, source: Source) -> Self {
+        Self { source: Some(source), ..self }
+    }
+
+    /// The same, of this type.
+    #[must_use]
+    pub fn event_type(self, event_type: EventType) -> Self {
+        Self { event_type: Some(event_type), ..self }
+    }
+
+    /// The same, under this id of the sender's.
+    #[must_use]
+    pub fn delivery_id(self, id: DeliveryId) -> Self {
+        Self { delivery_id: Some(id), ..self }
+    }
+
+    /// The same, done or given up at `moment` or before it.
+    #[must_use]
+    pub fn finished_until(self, moment: Timestamp) -> Self {
+        Self { finished_until: Some(moment), ..self }
     }
 
     /// The same, at most `limit`.

@@ -5,6 +5,7 @@ use bytes::Bytes;
 use super::Inbox;
 use super::step;
 use super::store::{Accepted, InboxError, InboxStore, Incoming};
+use crate::crypto::RunningDigest;
 use crate::dedupe::Fingerprint;
 use crate::event::WebhookEvent;
 use crate::receiver::{Disposition, Mode, NoHandlers, Receiver, ReceiverBuilder, Record, claim_key, guarded, open};
@@ -76,7 +77,57 @@ impl<E: WebhookEvent, S: InboxStore> Inbox<E, S> {
 }
 
 /// Two sources, or two tenants of one, do not share an entity: a space stands in none of their names.
+///
+/// An entity comes out of a body, so it may be any text, of any length. One that is long or not printable is called by its
+/// digest: no store has to keep it, and no index or terminal has to bear it.
 fn qualified(delivery: &Delivery, entity: &str) -> String {
     let tenant = delivery.tenant().map_or("", |tenant| tenant.as_str());
-    format!("{} {tenant} {entity}", delivery.source())
+    let source = delivery.source();
+    if entity.len() <= MAX_ENTITY && !entity.chars().any(char::is_control) {
+        return format!("{source} {tenant} {entity}");
+    }
+    let mut digest = RunningDigest::default();
+    digest.update(entity.as_bytes());
+    format!("{source} {tenant} sha256:{}", base16ct::lower::encode_string(&digest.finish()))
+}
+
+/// The longest entity that is kept as it is, in bytes.
+const MAX_ENTITY: usize = 256;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::inbox::StoredDelivery;
+    use crate::verify::Authenticated;
+
+    fn delivery() -> Verified<Bytes> {
+        let stored = StoredDelivery {
+            source: crate::Source::new("test").expect("a source"),
+            tenant: None,
+            id: None,
+            event_type: None,
+            timestamp: None,
+            received_at: Timestamp::from_secs(0),
+            key_id: crate::KeyId::new("a").expect("a key id"),
+            authenticated: Authenticated::from_bits(1),
+            content_digest: None,
+            headers: Vec::new(),
+            raw: Bytes::new(),
+        };
+        stored.trusted_again()
+    }
+
+    #[test]
+    fn an_entity_is_printable_and_bounded_whatever_the_body_says() {
+        let verified = delivery();
+        let of = |entity: &str| qualified(verified.delivery(), entity);
+        assert_eq!(of("ent_7"), "test  ent_7");
+        assert_eq!(of("é 7"), "test  é 7");
+        for odd in ["a\0b", "a\nb", "\u{1b}[2J", &"x".repeat(257), &"é".repeat(1 << 20)] {
+            let named = of(odd);
+            assert!(named.starts_with("test  sha256:") && named.len() == 77, "{named}");
+            assert_eq!(named, of(odd), "the same every time");
+        }
+        assert_ne!(of("a\0b"), of("a\0c"));
+    }
 }

@@ -80,7 +80,7 @@ pub trait InboxStore: Send + Sync + 'static {
     /// When the store cannot be reached; whether it was recorded is then unknown.
     fn complete(&self, lease: &Lease, now: Timestamp) -> impl Future<Output = Result<Settled, InboxError>> + Send;
 
-    /// Gives it back, to be due at `due`, with what went wrong.
+    /// Gives it back, to be due at `due`, with what went wrong: any text, of any length, of which 4 KiB are kept.
     ///
     /// # Errors
     ///
@@ -93,7 +93,8 @@ pub trait InboxStore: Send + Sync + 'static {
         now: Timestamp,
     ) -> impl Future<Output = Result<Settled, InboxError>> + Send;
 
-    /// Puts it with the dead, with what went wrong, until somebody replays it.
+    /// Puts it with the dead, with what went wrong, until somebody replays it. The text may be any, as with
+    /// [`retry`](Self::retry).
     ///
     /// # Errors
     ///
@@ -149,6 +150,14 @@ pub trait InboxStore: Send + Sync + 'static {
     /// When the store cannot be reached.
     fn stats(&self) -> impl Future<Output = Result<Stats, InboxError>> + Send;
 
+    /// Whether the store answers and could keep a delivery now: what readiness asks. Cheap, however many there are, and
+    /// changes nothing that any other method can see.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot be reached, takes no writes, or has no room.
+    fn ping(&self) -> impl Future<Output = Result<(), InboxError>> + Send;
+
     /// What the store rings when something may have become due before it was expected to: accepted, replayed, given
     /// back, next of its entity.
     fn bell(&self) -> &Bell;
@@ -191,6 +200,8 @@ pub struct Incoming {
     /// The fingerprint of its body.
     pub fingerprint: Fingerprint,
     /// Deliveries of one entity are worked on in order, one at a time; `None`: this one is not held up by any other.
+    ///
+    /// An [`Inbox`](crate::inbox::Inbox) hands over printable text of less than a KiB, whatever the body says.
     pub entity: Option<String>,
     /// The delivery.
     pub delivery: StoredDelivery,

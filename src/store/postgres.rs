@@ -162,6 +162,12 @@ impl DedupeStore for PostgresStore {
     fn retention(&self) -> Duration {
         self.inner.retention
     }
+
+    /// Takes the next epoch and uses it for nothing: a server in recovery, or told to be read-only, refuses that.
+    async fn ping(&self) -> Result<(), StoreError> {
+        self.inner.row(&self.inner.statements.ping, &[], self.inner.deadline()).await?;
+        Ok(())
+    }
 }
 
 impl Inner {

@@ -93,7 +93,7 @@ impl DedupeStore for RedisStore {
         ];
         // Whatever ends this early, a timeout or the end of the request, leaves a claim that nobody holds.
         let unsure = Unless::new(|| self.take_back_later(*key, nonce));
-        let asked = inner.ask(key, &args).await;
+        let asked = inner.ask(inner.key_of(key), &args).await;
         if asked.as_ref().map_or_else(|failure| !failure.sent, |_| true) {
             unsure.settled();
         }
@@ -141,6 +141,14 @@ impl DedupeStore for RedisStore {
     fn retention(&self) -> Duration {
         self.inner.retention
     }
+
+    /// Runs the script on a key of its own, which it writes.
+    async fn ping(&self) -> Result<(), StoreError> {
+        let (inner, lifetime) = (&self.inner, PING_LIFETIME.as_millis().to_string());
+        let answer = inner.ask(format!("{{{}}}:ping", inner.prefix), &["ping", &lifetime]).await;
+        let answer = answer.map_err(|failure| failure.error)?;
+        if answer.word == "current" { Ok(()) } else { Err(answer.unknown()) }
+    }
 }
 
 impl Inner {
@@ -159,7 +167,7 @@ impl Inner {
     }
 
     async fn settle(&self, key: &ClaimKey, args: &[&str]) -> Result<(Settled, Before), StoreError> {
-        let answer = self.ask(key, args).await.map_err(|failure| failure.error)?;
+        let answer = self.ask(self.key_of(key), args).await.map_err(|failure| failure.error)?;
         match answer.word.as_str() {
             "current" => Ok((Settled::Current, Before::Unknown)),
             "superseded" => Ok((Settled::Superseded, Before::Unknown)),
@@ -170,10 +178,9 @@ impl Inner {
 
     /// Runs the script, for at most the response timeout, and once more if the connection breaks meanwhile: every step
     /// that is repeated finds what it did before.
-    async fn ask(&self, key: &ClaimKey, args: &[&str]) -> Result<Answer, Failure> {
-        let (claim, epoch) = (self.key_of(key), format!("{{{}}}:epoch", self.prefix));
+    async fn ask(&self, key: String, args: &[&str]) -> Result<Answer, Failure> {
         let mut call = self.script.prepare_invoke();
-        call.key(claim).key(epoch);
+        call.key(key).key(format!("{{{}}}:epoch", self.prefix));
         for arg in args {
             call.arg(*arg);
         }
@@ -302,3 +309,4 @@ impl fmt::Debug for RedisStore {
 
 const CLAIMS: &str = include_str!("redis/claims.lua");
 const MOST_UNANSWERED: u32 = 2;
+const PING_LIFETIME: Duration = Duration::from_secs(1);

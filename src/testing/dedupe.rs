@@ -53,6 +53,7 @@ macro_rules! __dedupe_cases {
             a_future_that_was_never_polled_has_done_nothing
             a_late_completion_counts_while_nobody_took_over
             a_lease_that_ran_out_may_be_taken_over
+            a_ping_is_answered_and_changes_nothing
             a_released_key_is_free_for_any_body
             a_second_claim_finds_the_first_in_flight
             a_settled_claim_cannot_be_settled_again
@@ -98,6 +99,18 @@ pub async fn a_fresh_key_is_new<S: DedupeStore>(store: Arc<S>) {
     assert_eq!(token.key, case.key);
     assert_eq!(token.fingerprint, Fingerprint::of(A));
     assert_eq!(token.claimed_at, case.start);
+}
+
+/// By a store that is well: what is held stays held, and what is done done.
+pub async fn a_ping_is_answered_and_changes_nothing<S: DedupeStore>(store: Arc<S>) {
+    let case = Case::new(store);
+    case.store.ping().await.expect(ANSWERS);
+    let token = case.new_claim(A, case.start).await;
+    case.store.ping().await.expect(ANSWERS);
+    case.expect_in_flight(case.start, case.start.saturating_add(LEASE)).await;
+    assert_eq!(case.complete(&token, case.start).await, Settled::Current);
+    case.store.ping().await.expect(ANSWERS);
+    case.expect_done(A, case.start).await;
 }
 
 /// A second claim is told until when the first one holds the key.

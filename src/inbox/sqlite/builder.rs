@@ -17,6 +17,7 @@ pub struct SqliteInboxBuilder {
     keep_dead: Option<Duration>,
     queue: usize,
     busy_timeout: Duration,
+    existing: bool,
 }
 
 impl SqliteInboxBuilder {
@@ -28,6 +29,7 @@ impl SqliteInboxBuilder {
             keep_dead: None,
             queue: 4096,
             busy_timeout: Duration::from_secs(1),
+            existing: false,
         }
     }
 
@@ -54,6 +56,12 @@ impl SqliteInboxBuilder {
         Self { busy_timeout: timeout, ..self }
     }
 
+    /// Opens an inbox that is there, or none: neither a file nor a table is made. For tools, whose mistyped path would
+    /// otherwise be an empty inbox.
+    pub fn existing(self) -> Self {
+        Self { existing: true, ..self }
+    }
+
     /// Opens the file, which is made where there is none, for its owner alone; and starts the thread that writes.
     ///
     /// # Errors
@@ -62,8 +70,8 @@ impl SqliteInboxBuilder {
     /// setting is out of its range.
     pub fn open(self) -> Result<SqliteInbox, SqliteInboxError> {
         self.check()?;
-        let Self { path, retention, keep_dead, queue, busy_timeout } = self;
-        let place = Place { path, busy_timeout };
+        let Self { path, retention, keep_dead, queue, busy_timeout, existing } = self;
+        let place = Place { path, busy_timeout, existing };
         let writing = place.open()?;
         let writer = Writer::start(place.clone(), writing, queue);
         let writer = writer.map_err(|source| SqliteInboxError::File { path: place.path.clone(), source })?;

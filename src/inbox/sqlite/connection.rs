@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 
 use super::keys::{self, Keys};
 
@@ -13,6 +13,9 @@ const VERSION: i64 = 2;
 /// What `PRAGMA synchronous` says when every commit waits for the disk.
 const FULL: i64 = 2;
 
+/// How many tables there are that tell the schema's version: one in an inbox.
+const IS_THERE: &str = "SELECT count(*) FROM sqlite_schema WHERE name = 'countersign_inbox_schema'";
+
 /// How many KiB of pages a writing connection keeps in memory, as `PRAGMA cache_size` has it: negative.
 const CACHE: i64 = -32 * 1024;
 
@@ -21,6 +24,8 @@ const CACHE: i64 = -32 * 1024;
 pub(super) struct Place {
     pub(super) path: PathBuf,
     pub(super) busy_timeout: Duration,
+    /// Whether nothing is made that is not there.
+    pub(super) existing: bool,
 }
 
 /// A connection that may write, and what it knows of the file.
@@ -51,6 +56,18 @@ pub enum SqliteInboxError {
         path: PathBuf,
         /// The mode that SQLite gave instead.
         mode: String,
+    },
+    /// There is no such file, and it was to be there.
+    #[error("there is no inbox `{}`: nothing has been made in its place", path.display())]
+    Missing {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file is none of SQLite's, or holds other tables; and it was to be an inbox.
+    #[error("`{}` is no inbox: it has been left as it is", path.display())]
+    NotAnInbox {
+        /// The file.
+        path: PathBuf,
     },
     /// The file, or the file system that it is on, is read-only.
     #[error("the inbox `{}` is read-only", path.display())]
@@ -103,12 +120,21 @@ impl Writing {
 impl Place {
     /// Opens the database to write, makes the tables where there are none, and checks that commits reach the disk.
     pub(super) fn open(&self) -> Result<Writing, SqliteInboxError> {
-        make_private(&self.path).map_err(|source| SqliteInboxError::File { path: self.path.clone(), source })?;
         let failed = |source| SqliteInboxError::Sqlite { path: self.path.clone(), source };
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let mut flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        if self.existing {
+            self.check_there()?;
+        } else {
+            make_private(&self.path).map_err(|source| SqliteInboxError::File { path: self.path.clone(), source })?;
+            flags |= OpenFlags::SQLITE_OPEN_CREATE;
+        }
         let mut connection = Connection::open_with_flags(&self.path, flags).map_err(failed)?;
         connection.busy_timeout(self.busy_timeout).map_err(failed)?;
         connection.set_prepared_statement_cache_capacity(64);
+        if self.existing {
+            // Before anything of it is changed, such as its journal.
+            self.check_inbox(&connection)?;
+        }
         // SQLite opens a file that it may not write all the same.
         if connection.is_readonly(rusqlite::MAIN_DB).map_err(failed)? {
             return Err(SqliteInboxError::ReadOnly { path: self.path.clone() });
@@ -138,6 +164,27 @@ impl Place {
         Ok(connection)
     }
 
+    fn check_there(&self) -> Result<(), SqliteInboxError> {
+        match std::fs::metadata(&self.path) {
+            Ok(_) => Ok(()),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                Err(SqliteInboxError::Missing { path: self.path.clone() })
+            }
+            Err(source) => Err(SqliteInboxError::File { path: self.path.clone(), source }),
+        }
+    }
+
+    fn check_inbox(&self, connection: &Connection) -> Result<(), SqliteInboxError> {
+        match connection.query_row(IS_THERE, [], |row| row.get::<_, i64>(0)) {
+            Ok(0) => Err(SqliteInboxError::NotAnInbox { path: self.path.clone() }),
+            Ok(_) => Ok(()),
+            Err(error) if error.sqlite_error_code() == Some(ErrorCode::NotADatabase) => {
+                Err(SqliteInboxError::NotAnInbox { path: self.path.clone() })
+            }
+            Err(source) => Err(SqliteInboxError::Sqlite { path: self.path.clone(), source }),
+        }
+    }
+
     /// Asks for commits that wait for the disk, and reads back what was given.
     fn settle_synchronous(&self, connection: &Connection) -> rusqlite::Result<i64> {
         connection.pragma_update(None, "synchronous", "FULL")?;
@@ -155,7 +202,6 @@ fn journal_mode(connection: &Connection) -> rusqlite::Result<String> {
 
 /// Makes the tables where there are none, changes those of an older program, and tells their version.
 fn migrate(connection: &mut Connection) -> rusqlite::Result<i64> {
-    const IS_THERE: &str = "SELECT count(*) FROM sqlite_schema WHERE name = 'countersign_inbox_schema'";
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let tables: i64 = transaction.query_row(IS_THERE, [], |row| row.get(0))?;
     if tables == 0 {

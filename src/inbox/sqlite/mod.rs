@@ -149,7 +149,7 @@ impl InboxStore for SqliteInbox {
     }
 
     async fn list(&self, query: Query) -> Result<Vec<Entry>, InboxError> {
-        self.ask(move |connection| read::list(connection, query)).await
+        self.ask(move |connection| read::list(connection, &query)).await
     }
 
     async fn show(&self, number: i64) -> Result<Option<(Entry, StoredDelivery)>, InboxError> {
@@ -170,6 +170,11 @@ impl InboxStore for SqliteInbox {
 
     async fn stats(&self) -> Result<Stats, InboxError> {
         self.ask(read::stats).await
+    }
+
+    /// Commits a write of one page, which is what finds a full disk. Refused where an accept would be.
+    async fn ping(&self) -> Result<(), InboxError> {
+        self.inner.writer.bounded("ping", write::ping).await
     }
 
     fn bell(&self) -> &Bell {

@@ -7,13 +7,26 @@ use crate::inbox::{Entry, Query, Stats};
 use crate::time::Timestamp;
 use crate::verify::StoredDelivery;
 
-pub(super) fn list(connection: &Connection, query: Query) -> rusqlite::Result<Vec<Entry>> {
+pub(super) fn list(connection: &Connection, query: &Query) -> rusqlite::Result<Vec<Entry>> {
     // The number of the state stands in the text so that the indexes of single states can be used.
     let state = query.state.map_or_else(String::new, |state| format!("AND state = {}", number_of(state)));
-    let text = format!("SELECT {ENTRY} FROM countersign_inbox WHERE number > ?1 {state} ORDER BY number LIMIT ?2");
+    let order = if query.before.is_some() { "DESC" } else { "ASC" };
+    let text = format!(
+        "SELECT {ENTRY} FROM countersign_inbox WHERE number > ?1 AND number < ?2 {state} \
+         AND (?3 IS NULL OR source = ?3) AND (?4 IS NULL OR event_type = ?4) AND (?5 IS NULL OR delivery_id = ?5) \
+         AND (?6 IS NULL OR finished_at <= ?6) ORDER BY number {order} LIMIT ?7"
+    );
     let mut rows = connection.prepare(&text)?;
-    let limit = i64::try_from(query.limit).unwrap_or(i64::MAX);
-    rows.query_map(params![query.after, limit], entry)?.collect()
+    let values = params![
+        query.after,
+        query.before.unwrap_or(i64::MAX),
+        query.source.as_ref().map(AsRef::<str>::as_ref),
+        query.event_type.as_ref().map(AsRef::<str>::as_ref),
+        query.delivery_id.as_ref().map(AsRef::<str>::as_ref),
+        query.finished_until.map(Timestamp::as_millis),
+        i64::try_from(query.limit).unwrap_or(i64::MAX),
+    ];
+    rows.query_map(values, entry)?.collect()
 }
 
 pub(super) fn show(connection: &Connection, number: i64) -> rusqlite::Result<Option<(Entry, StoredDelivery)>> {

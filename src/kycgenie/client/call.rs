@@ -14,7 +14,8 @@ use zeroize::Zeroizing;
 use super::Client;
 use super::answer::ApiError;
 use super::error::{Error, ErrorKind, chain};
-use super::retry::{Failure, GiveUp, decide, http_date, retry_after};
+use super::retry::{Failure, GiveUp, decide};
+use crate::http_date::{http_date, retry_after};
 use crate::time::{Clock, SystemClock};
 
 /// The largest answer that is read: a page of 100 rows has some 50 KiB.

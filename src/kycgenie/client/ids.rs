@@ -1,9 +1,10 @@
 //! The provider's ids: texts that are safe to put into a path.
 
-use std::fmt;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+
+use crate::ids::textual;
 
 /// A text that cannot be an id of the provider's.
 ///
@@ -29,33 +30,9 @@ macro_rules! reference {
             pub fn new(text: impl AsRef<str>) -> Result<Self, InvalidRef> {
                 check(text.as_ref()).map(|text| Self(text.into()))
             }
-
-            /// The text.
-            #[must_use]
-            pub fn as_str(&self) -> &str {
-                &self.0
-            }
         }
 
-        impl fmt::Debug for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                fmt::Debug::fmt(&*self.0, f)
-            }
-        }
-
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(&self.0)
-            }
-        }
-
-        impl std::str::FromStr for $name {
-            type Err = InvalidRef;
-
-            fn from_str(text: &str) -> Result<Self, InvalidRef> {
-                Self::new(text)
-            }
-        }
+        textual!($name, InvalidRef);
 
         impl TryFrom<String> for $name {
             type Error = InvalidRef;
@@ -68,24 +45,6 @@ macro_rules! reference {
         impl From<$name> for String {
             fn from(id: $name) -> Self {
                 id.as_str().to_owned()
-            }
-        }
-
-        impl AsRef<str> for $name {
-            fn as_ref(&self) -> &str {
-                &self.0
-            }
-        }
-
-        impl PartialEq<str> for $name {
-            fn eq(&self, other: &str) -> bool {
-                *self.0 == *other
-            }
-        }
-
-        impl PartialEq<&str> for $name {
-            fn eq(&self, other: &&str) -> bool {
-                *self.0 == **other
             }
         }
     };

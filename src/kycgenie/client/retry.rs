@@ -101,28 +101,9 @@ fn ceiling(policy: &RetryPolicy, attempt: u32) -> Duration {
     policy.base.saturating_mul(factor).min(policy.cap)
 }
 
-/// What `Retry-After` asks for at `now`, in whole milliseconds: seconds, or an HTTP date (RFC 9110, 10.2.3).
-///
-/// `now` is the answer's own `Date` where it has one, so that our clock does not matter. Anything else is nothing.
-pub(super) fn retry_after(value: &str, now: crate::time::Timestamp) -> Option<Duration> {
-    let value = value.trim();
-    if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
-        // Too many digits for a number is still "not today".
-        return Some(Duration::from_secs(value.parse().unwrap_or(u64::from(u32::MAX))));
-    }
-    http_date(value).map(|at| at.since(now))
-}
-
-/// The preferred form of an HTTP date, as in `Sun, 06 Nov 1994 08:49:37 GMT`.
-pub(super) fn http_date(value: &str) -> Option<crate::time::Timestamp> {
-    let at = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(value.trim()).ok()?;
-    Some(crate::time::Timestamp::from_millis(at.as_millisecond()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::time::Timestamp;
 
     const POLICY: RetryPolicy =
         RetryPolicy { max_attempts: 4, base: Duration::from_millis(500), cap: Duration::from_millis(1500) };
@@ -208,24 +189,5 @@ mod tests {
         assert_eq!(at(59_499), Ok(Duration::from_millis(500)));
         assert_eq!(at(59_500), Err(GiveUp::Deadline));
         assert_eq!(at(90_000), Err(GiveUp::Deadline));
-    }
-
-    #[test]
-    fn retry_after_is_seconds_or_a_date() {
-        let now = Timestamp::parse_rfc3339("1994-11-06T08:49:37Z").unwrap();
-        for (value, expected) in [
-            ("0", Some(0)),
-            (" 120 ", Some(120)),
-            ("Sun, 06 Nov 1994 08:51:37 GMT", Some(120)),
-            ("Sun, 06 Nov 1994 08:00:00 GMT", Some(0)),
-            ("99999999999999999999999", Some(u64::from(u32::MAX))),
-            ("", None),
-            ("-1", None),
-            ("1.5", None),
-            ("soon", None),
-            ("Sunday, 06-Nov-94 08:51:37 GMT", None),
-        ] {
-            assert_eq!(retry_after(value, now), expected.map(Duration::from_secs), "{value:?}");
-        }
     }
 }

@@ -2,10 +2,7 @@
 
 use std::time::Duration;
 
-use jiff::fmt::rfc2822;
-
 use crate::sandbox::Assumptions;
-use crate::time::Timestamp;
 
 /// What follows an attempt.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -42,22 +39,9 @@ pub(super) fn next(
 /// A receiver cannot put a delivery off for longer than a day.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// The wait that a `Retry-After` asks for: seconds, or a date (RFC 9110, section 10.2.3).
-pub(super) fn parse_retry_after(value: &str, now: Timestamp) -> Option<Duration> {
-    let value = value.trim();
-    if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
-        // More digits than fit are a wait that is longer than any.
-        return Some(Duration::from_secs(value.parse().unwrap_or(u64::MAX)));
-    }
-    let at = rfc2822::DateTimeParser::new().parse_timestamp(value).ok()?;
-    Some(Timestamp::from_millis(at.as_millisecond()).since(now))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const SECOND: Duration = Duration::from_secs(1);
 
     #[test]
     fn the_table_of_waits() {
@@ -95,24 +79,6 @@ mod tests {
         for (what, assumptions, attempt, status, retry_after, chance, expected) in table {
             let found = next(*attempt, assumptions.max_attempts, *status, *retry_after, assumptions, *chance);
             assert_eq!(found, *expected, "{what}");
-        }
-    }
-
-    #[test]
-    fn retry_after_is_seconds_or_a_date() {
-        let now = Timestamp::parse_rfc3339("2015-10-21T07:28:00Z").unwrap();
-        for (value, expected) in [
-            ("120", Some(120 * SECOND)),
-            (" 0 ", Some(Duration::ZERO)),
-            ("99999999999999999999999", Some(Duration::from_secs(u64::MAX))),
-            ("Wed, 21 Oct 2015 07:28:30 GMT", Some(30 * SECOND)),
-            ("Wed, 21 Oct 2015 07:00:00 GMT", Some(Duration::ZERO)),
-            ("", None),
-            ("-1", None),
-            ("1.5", None),
-            ("soon", None),
-        ] {
-            assert_eq!(parse_retry_after(value, now), expected, "{value:?}");
         }
     }
 }

@@ -11,7 +11,7 @@ use reqwest::redirect::Policy;
 use reqwest::{Body, Client, Url, retry};
 
 use super::raw;
-use super::schedule::parse_retry_after;
+use crate::http_date::retry_after;
 use crate::time::Timestamp;
 
 /// A request that is ready to be sent, more than once if need be.
@@ -115,8 +115,8 @@ impl Sender {
         };
         let mut answer = post.send().await.map_err(|error| self.no_reply(&error))?;
         let status = answer.status().as_u16();
-        let retry_after = answer.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
-        let retry_after = retry_after.and_then(|value| parse_retry_after(value, now));
+        let asked = answer.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
+        let retry_after = asked.and_then(|asked| retry_after(asked, now));
         // What it says does not matter, and neither does whether it comes to its end.
         let mut read = 0;
         while read < MAX_ANSWER

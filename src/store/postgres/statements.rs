@@ -11,6 +11,7 @@ pub(super) struct Statements {
     pub(super) claim: String,
     pub(super) complete: String,
     pub(super) extend: String,
+    pub(super) ping: String,
     pub(super) prune: String,
     pub(super) release: String,
     pub(super) take_back: String,
@@ -91,6 +92,8 @@ impl Statements {
                 )
                 {changed}"
             ),
+            // A write that locks nothing, leaves no row, and is refused by a server that takes no writes.
+            ping: format!("SELECT nextval('{epochs}') AS epoch"),
             prune: format!(
                 "WITH expired AS MATERIALIZED (
                     SELECT key FROM {claims} WHERE prune_hour < {hour} / 3600

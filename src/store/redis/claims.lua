@@ -3,6 +3,12 @@
 -- KEYS: 1 the claim, 2 the last epoch that was handed out.
 -- ARGV: 1 what to do, and then what that takes.
 -- Moments come from the caller; the server's clock only lets keys expire, and keeps epochs rising where it lost its data.
+if ARGV[1] == 'ping' then
+  -- A write, so that a replica, a full server and one that cannot save refuse it.
+  redis.call('SET', KEYS[1], '', 'PX', ARGV[2])
+  return { 'current' }
+end
+
 local held = redis.call('GET', KEYS[1])
 local state, epoch, print, ends, nonce
 if held then

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::case::{ANSWERS, Case, LEASE, MAX_ATTEMPTS, TICK, ids};
 use crate::dedupe::Settled;
-use crate::inbox::{Accepted, InboxStore, State, Wanted};
+use crate::inbox::{Accepted, InboxStore, Replay, State, Wanted};
 
 /// A worker that died gives its deliveries up with the end of its lease, and not before.
 pub async fn a_lease_that_ran_out_is_given_again_under_another_token<S: InboxStore>(store: Arc<S>) {
@@ -144,6 +144,23 @@ pub async fn a_retry_is_due_when_it_was_said<S: InboxStore>(store: Arc<S>) {
     assert_eq!(entry.last_error.as_deref(), Some("the database is away"));
     case.expect_nothing_due(due.saturating_sub(TICK)).await;
     assert_eq!(case.claim_one(due).await.lease.attempt, 2);
+}
+
+/// An error's text comes from anywhere: it is kept as far as it fits, and never in the way.
+pub async fn any_text_of_an_error_is_taken<S: InboxStore>(store: Arc<S>) {
+    let case = Case::new(store);
+    case.keep("msg_1").await;
+    for text in ["", "a\0b", "\u{1b}[2J\r\n", "'; DROP TABLE inbox; --", &"é".repeat(1 << 20), &"\0".repeat(5000)] {
+        let lease = case.claim_one(case.start).await.lease;
+        let retried = case.store.retry(&lease, case.start, text, case.start).await;
+        assert_eq!(retried.expect(ANSWERS), Settled::Current, "retry");
+        let kept = case.entry(lease.number).await.last_error.unwrap_or_default();
+        assert!(kept.len() <= 5000, "{} bytes are kept", kept.len());
+        let lease = case.claim_one(case.start).await.lease;
+        assert_eq!(case.store.dead(&lease, text, case.start).await.expect(ANSWERS), Settled::Current, "dead");
+        case.expect_state(lease.number, State::Dead).await;
+        case.store.replay(Replay::AllDead, case.start).await.expect(ANSWERS);
+    }
 }
 
 /// Work that was cut short by nothing of its own is due at once, and the attempt is not counted.

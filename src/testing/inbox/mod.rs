@@ -20,15 +20,17 @@
 
 mod case;
 mod lease;
+mod list;
 mod order;
 
 pub use lease::{
     a_late_completion_counts_while_nobody_took_over, a_lease_that_ran_out_is_given_again_under_another_token,
     a_release_gives_the_attempt_back, a_retry_is_due_when_it_was_said, a_settled_lease_cannot_be_settled_again,
-    a_superseded_lease_can_change_nothing, an_extended_lease_holds_until_its_new_end,
+    a_superseded_lease_can_change_nothing, an_extended_lease_holds_until_its_new_end, any_text_of_an_error_is_taken,
     attempts_that_end_without_a_word_are_counted_and_the_last_is_the_last,
     what_ended_twice_without_a_word_runs_beside_no_other_such,
 };
+pub use list::{entries_are_listed_by_sender_type_id_and_end, entries_are_listed_from_the_newest_on};
 pub use order::{
     a_dead_delivery_lets_the_next_of_its_entity_go, a_replayed_delivery_waits_for_its_entity,
     a_retry_holds_up_its_entity_and_no_other, deliveries_of_one_entity_run_in_order_one_at_a_time,
@@ -48,7 +50,7 @@ use crate::inbox::{Accepted, InboxStore, Listener, Query, Replay, State, Wanted,
 /// For tests that end a process there. `false` when there is a hook already.
 ///
 /// The steps: `accept` (`verified`, `committing`, `committed`), `claim`, `complete`, `retry`, `dead`, `release`,
-/// `extend`, `replay`, `prune` (`committing`, `committed`), `handler` (`starting`, `ended`).
+/// `extend`, `replay`, `prune`, `ping` (`committing`, `committed`), `handler` (`starting`, `ended`).
 pub fn on_step(hook: impl Fn(&'static str, &'static str) + Send + Sync + 'static) -> bool {
     step::set_hook(Box::new(hook))
 }
@@ -63,6 +65,7 @@ macro_rules! inbox_conformance {
             a_future_that_was_never_polled_has_done_nothing
             a_late_completion_counts_while_nobody_took_over
             a_lease_that_ran_out_is_given_again_under_another_token
+            a_ping_is_answered_and_changes_nothing
             a_release_gives_the_attempt_back
             a_replayed_delivery_has_all_its_attempts_before_it
             a_replayed_delivery_waits_for_its_entity
@@ -73,9 +76,12 @@ macro_rules! inbox_conformance {
             a_superseded_lease_can_change_nothing
             an_extended_lease_holds_until_its_new_end
             another_body_under_one_key_is_a_conflict_in_every_state
+            any_text_of_an_error_is_taken
             attempts_that_end_without_a_word_are_counted_and_the_last_is_the_last
             deliveries_of_one_entity_run_in_order_one_at_a_time
+            entries_are_listed_by_sender_type_id_and_end
             entries_are_listed_by_state_and_page_by_page
+            entries_are_listed_from_the_newest_on
             of_64_accepts_at_once_one_is_new
             of_64_claims_at_once_each_delivery_goes_to_one
             pruning_takes_what_is_done_and_old_in_bounded_steps
@@ -187,6 +193,19 @@ pub async fn a_replayed_delivery_has_all_its_attempts_before_it<S: InboxStore>(s
     assert_eq!(case.complete(&again[0].lease, case.start).await, Settled::Current);
     assert_eq!(replay(Replay::One(again[0].lease.number)).await, 1, "what is done runs again if asked for");
     assert_eq!(ids(&case.claim_all(case.start).await), ["msg_1"]);
+}
+
+/// By an inbox that is well, whatever is in it.
+pub async fn a_ping_is_answered_and_changes_nothing<S: InboxStore>(store: Arc<S>) {
+    let case = Case::new(store);
+    case.store.ping().await.expect(ANSWERS);
+    case.keep("msg_1").await;
+    let leased = case.claim_one(case.start).await;
+    case.keep("msg_2").await;
+    let before = (case.list(Query::all()).await, case.stats().await);
+    case.store.ping().await.expect(ANSWERS);
+    assert_eq!((case.list(Query::all()).await, case.stats().await), before);
+    assert_eq!(case.complete(&leased.lease, case.start).await, Settled::Current);
 }
 
 /// However many copies arrive at the same moment, one of them is kept.
