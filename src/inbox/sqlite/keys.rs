@@ -4,7 +4,7 @@
 //! logged and copied back for the sake of a few bytes; and the more rows there are, the more such pages. Here the index is
 //! cut by age instead: the rows of one *generation* have successive numbers, and new keys land on the few pages of the
 //! newest. That costs a lookup in each generation, which a filter in memory answers almost always: it says "certainly
-//! not" of all keys but one in some hundreds. Whatever it does not exclude is looked up, and the whole key compared.
+//! not" of all keys but one in a thousand. Whatever it does not exclude is looked up, and the whole key compared.
 //!
 //! A filter only ever saves a lookup. It holds at least what the file holds, because there is one writer at a time: what
 //! other processes have added is read at the beginning of each transaction, before the first question.
@@ -19,19 +19,22 @@ use crate::dedupe::ClaimKey;
 /// by the deliveries of one commit, and 122 generations for a million rows.
 const SHIFT: u32 = 13;
 
-/// Bits of a filter for each key of its generation: with five of them set by a key, one lookup in some hundreds is in
-/// vain, and a million rows are 2 MiB.
+/// Bits of a filter for each key of its generation: with six of them set by a key, one lookup in a thousand is in vain, and
+/// a million rows are 2 MiB.
 const BITS_EACH: usize = 16;
 
-/// The bits of one key are in one cache line.
-const LINE: usize = 512;
+/// The bits of one key are near one another: the first of its hash say where, and the others which.
+const NEAR: usize = 512;
 
-const LINES: usize = (BITS_EACH << SHIFT) / LINE;
+const BITS: usize = BITS_EACH << SHIFT;
+
+/// How many generations are asked at once: the bits of a word.
+const EPOCH: u32 = u64::BITS.ilog2();
 
 /// The filters of one process, over a file that one connection of it writes to.
 #[derive(Debug, Default)]
 pub(super) struct Keys {
-    filters: BTreeMap<i64, Filter>,
+    epochs: BTreeMap<i64, Filters>,
     /// The rows up to this number have been read.
     seen: i64,
     /// Whether this transaction began after `seen` was true.
@@ -39,8 +42,13 @@ pub(super) struct Keys {
     loaded: bool,
 }
 
+/// The filters of 64 generations: word `n` holds bit `n` of each of them. So six words tell of all 64.
 #[derive(Debug)]
-struct Filter(Box<[[u64; LINE / 64]]>);
+struct Filters {
+    words: Box<[u64]>,
+    /// Of which generations there are any rows.
+    held: u64,
+}
 
 impl Keys {
     /// A transaction begins: others may have written since the last one.
@@ -58,17 +66,19 @@ impl Keys {
         self.catch_up(tx)?;
         let hash = key.word::<0>();
         // The newest first: most duplicates come soon.
-        for (generation, filter) in self.filters.iter().rev() {
-            if !filter.may_hold(hash) {
-                continue;
-            }
-            let mut row = tx.prepare_cached(
-                "SELECT number, state, fingerprint, finished_at FROM countersign_inbox_key CROSS JOIN countersign_inbox \
-                 USING (number) WHERE generation = ?1 AND hash = ?2 AND claim = ?3",
-            )?;
-            let found = row.query_row(params![generation, hash.cast_signed(), key.as_bytes()], &read).optional()?;
-            if found.is_some() {
-                return Ok(found);
+        for (epoch, filters) in self.epochs.iter().rev() {
+            let mut may_hold = filters.may_hold(hash);
+            while let Some(newest) = may_hold.checked_ilog2() {
+                may_hold ^= 1 << newest;
+                let generation = (epoch << EPOCH) | i64::from(newest);
+                let mut row = tx.prepare_cached(
+                    "SELECT number, state, fingerprint, finished_at FROM countersign_inbox_key \
+                     CROSS JOIN countersign_inbox USING (number) WHERE generation = ?1 AND hash = ?2 AND claim = ?3",
+                )?;
+                let found = row.query_row(params![generation, hash.cast_signed(), key.as_bytes()], &read).optional()?;
+                if found.is_some() {
+                    return Ok(found);
+                }
             }
         }
         Ok(None)
@@ -103,11 +113,11 @@ impl Keys {
     }
 
     fn load(&mut self, tx: &Transaction<'_>) -> rusqlite::Result<()> {
-        self.filters.clear();
+        self.epochs.clear();
         let mut rows = tx.prepare("SELECT generation, hash FROM countersign_inbox_key")?;
         let mut rows = rows.query([])?;
         while let Some(row) = rows.next()? {
-            self.filters.entry(row.get(0)?).or_default().add(row.get::<_, i64>(1)?.cast_unsigned());
+            self.enter(row.get(0)?, row.get::<_, i64>(1)?.cast_unsigned());
         }
         let last = tx.query_row("SELECT max(number) FROM countersign_inbox", [], |row| row.get::<_, Option<i64>>(0))?;
         self.seen = last.unwrap_or(0);
@@ -115,25 +125,36 @@ impl Keys {
     }
 
     fn note(&mut self, tx: &Transaction<'_>, generation: i64, hash: u64) -> rusqlite::Result<()> {
-        if !self.filters.contains_key(&generation) {
-            self.drop_the_empty(tx)?;
+        if self.enter(generation, hash) {
+            self.leave_the_empty(tx)?;
         }
-        self.filters.entry(generation).or_default().add(hash);
         Ok(())
     }
 
-    /// Lets go of the filters of generations that have been forgotten.
-    fn drop_the_empty(&mut self, tx: &Transaction<'_>) -> rusqlite::Result<()> {
+    /// Tells whether it is the first of its generation.
+    fn enter(&mut self, generation: i64, hash: u64) -> bool {
+        let one = 1 << (generation & 63);
+        let filters = self.epochs.entry(generation >> EPOCH).or_default();
+        for place in places(hash) {
+            filters.words[place] |= one;
+        }
+        let is_first = filters.held & one == 0;
+        filters.held |= one;
+        is_first
+    }
+
+    /// Asks no more of generations of which all has been forgotten.
+    fn leave_the_empty(&mut self, tx: &Transaction<'_>) -> rusqlite::Result<()> {
         let mut any = tx.prepare_cached("SELECT 1 FROM countersign_inbox_key WHERE generation = ?1 LIMIT 1")?;
-        let mut empty = Vec::new();
-        for generation in self.filters.keys() {
-            if !any.exists([generation])? {
-                empty.push(*generation);
+        for (epoch, filters) in &mut self.epochs {
+            for at in 0..u64::BITS {
+                let one = 1 << at;
+                if filters.held & one != 0 && !any.exists([(epoch << EPOCH) | i64::from(at)])? {
+                    filters.held ^= one;
+                }
             }
         }
-        for generation in empty {
-            self.filters.remove(&generation);
-        }
+        self.epochs.retain(|_, filters| filters.held != 0);
         Ok(())
     }
 }
@@ -162,55 +183,48 @@ const fn generation(number: i64) -> i64 {
     number >> SHIFT
 }
 
-impl Filter {
-    fn add(&mut self, hash: u64) {
-        let (line, bits) = places(hash);
-        for bit in bits {
-            self.0[line][bit / 64] |= 1 << (bit % 64);
-        }
-    }
-
-    fn may_hold(&self, hash: u64) -> bool {
-        let (line, bits) = places(hash);
-        bits.iter().all(|bit| self.0[line][bit / 64] & (1 << (bit % 64)) != 0)
+impl Filters {
+    /// The generations that may have a key of this hash, one bit each.
+    fn may_hold(&self, hash: u64) -> u64 {
+        places(hash).iter().fold(self.held, |may, place| may & self.words[*place])
     }
 }
 
-impl Default for Filter {
+impl Default for Filters {
     fn default() -> Self {
-        Self(vec![[0; LINE / 64]; LINES].into())
+        Self { words: vec![0; BITS].into(), held: 0 }
     }
 }
 
-/// Which line is a key's, and which five bits of it: different bits of the hash, which is part of a digest.
-fn places(hash: u64) -> (usize, [usize; 5]) {
-    let line = (hash % LINES as u64) as usize;
-    let rest = hash / LINES as u64;
-    (line, [0, 9, 18, 27, 36].map(|shift| (rest >> shift) as usize % LINE))
+/// The six bits of a key: different bits of the hash, which is part of a digest.
+fn places(hash: u64) -> [usize; 6] {
+    let near = (hash as usize % (BITS / NEAR)) * NEAR;
+    let rest = hash / (BITS / NEAR) as u64;
+    [0, 9, 18, 27, 36, 45].map(|shift| near + (rest >> shift) as usize % NEAR)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// Hashes as they come: the words of digests.
+    /// Hashes as they come: words of digests.
     fn hash(number: u64) -> u64 {
-        let mut bytes = [0; 32];
-        for (at, chunk) in bytes.chunks_mut(16).enumerate() {
-            let digest = crate::dedupe::Fingerprint::of(&[number.to_le_bytes(), [at as u8; 8]].concat());
-            chunk.copy_from_slice(&digest.as_u128().to_le_bytes());
-        }
-        ClaimKey::from_bytes(bytes).word::<0>()
+        crate::dedupe::Fingerprint::of(&number.to_le_bytes()).as_u128() as u64
     }
 
     #[test]
-    fn a_full_filter_holds_all_of_its_keys_and_excludes_all_but_one_in_two_hundred_of_the_others() {
-        let mut filter = Filter::default();
+    fn a_full_filter_holds_all_of_its_keys_and_excludes_all_but_one_in_five_hundred_of_the_others() {
+        let mut keys = Keys::default();
         let count = 1 << SHIFT;
-        (0..count).for_each(|number| filter.add(hash(number)));
-        assert!((0..count).all(|number| filter.may_hold(hash(number))));
+        for number in 0..count {
+            keys.enter(70, hash(number));
+            keys.enter(71, hash(count + number));
+        }
+        let filters = &keys.epochs[&1];
+        assert!((0..count).all(|number| filters.may_hold(hash(number)) & (1 << 6) != 0));
+        assert!((count..2 * count).all(|number| filters.may_hold(hash(number)) & (1 << 7) != 0));
         let others = 100_000;
-        let wrong = (count..count + others).filter(|number| filter.may_hold(hash(*number))).count();
-        assert!(wrong < others as usize / 200, "{wrong} of {others}");
+        let wrong: u32 = (0..others).map(|number| filters.may_hold(hash(2 * count + number)).count_ones()).sum();
+        assert!(u64::from(wrong) < 2 * others / 500, "{wrong} of {others} in two generations");
     }
 }

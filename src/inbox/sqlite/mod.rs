@@ -174,7 +174,7 @@ impl InboxStore for SqliteInbox {
 
     /// Commits a write of one page, which is what finds a full disk. Refused where an accept would be.
     async fn ping(&self) -> Result<(), InboxError> {
-        self.inner.writer.bounded("ping", write::ping).await
+        self.inner.writer.bounded("ping", |tx, _| write::ping(tx)).await
     }
 
     fn bell(&self) -> &Bell {
