@@ -12,6 +12,12 @@ mod failures;
 mod help;
 #[path = "cli/identifying.rs"]
 mod identifying;
+#[path = "cli/inbox.rs"]
+mod inbox;
+#[path = "inbox_common/mod.rs"]
+mod inbox_common;
+#[path = "cli/inbox_running.rs"]
+mod inbox_running;
 #[path = "cli/listening.rs"]
 mod listening;
 #[path = "cli/readme.rs"]

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 
 use client_server::{Reply, Request, Server, answer, recorded};
 use countersign::Timestamp;
-use countersign::kycgenie::client::{ApiVersion, Error, ErrorKind, LogQuery};
+use countersign::kycgenie::client::{ApiVersion, Error, ErrorKind, LogQuery, RedeliveryProgress};
 use futures_util::{StreamExt, TryStreamExt};
 
 fn row(id: usize, status: &str, second: i64) -> String {
@@ -174,8 +174,14 @@ async fn what_failed_since_a_moment_is_retried_once_the_oldest_first() {
             other => panic!("walked on to {other:?}"),
         }
     });
-    let outcome = server.client(ApiVersion::V2).redeliver_failed(since(30)).await.unwrap();
+    let mut told = Vec::new();
+    let client = server.client(ApiVersion::V2);
+    let outcome = client.redeliver_failed_telling(since(30), |progress| told.push(progress)).await.unwrap();
     assert_eq!(retried(&server), ["row-2", "row-6", "row-8", "row-9"]);
+    let (walking, retrying) = told.split_at(told.len() - 5);
+    assert_eq!(walking.last(), Some(&RedeliveryProgress::Walking { walked: 10 }));
+    assert!(walking.iter().all(|progress| matches!(progress, RedeliveryProgress::Walking { .. })), "{walking:?}");
+    assert_eq!(retrying, [0, 1, 2, 3, 4].map(|tried| RedeliveryProgress::Retrying { tried, all: 4 }));
     let names = |rows: Vec<String>| rows.join(" ");
     assert_eq!(names(outcome.retried.iter().map(|row| row.id.to_string()).collect()), "row-2 row-9");
     assert!(outcome.retried.iter().all(|row| row.log_id.is_some()));

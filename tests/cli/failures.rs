@@ -45,6 +45,47 @@ fn the_table_of_exit_codes() {
     }
 }
 
+/// A script that asks for JSON reads JSON when things go wrong as well, whatever the command.
+#[test]
+fn with_json_a_failure_is_an_object_on_standard_error() {
+    let nobody = "http://127.0.0.1:1/";
+    let table: [(i32, &[&str], &str); 19] = [
+        (2, &[], "subcommand"),
+        (2, &["unheard-of"], "unrecognized subcommand"),
+        (2, &["sign"], "required"),
+        (2, &["sign", "--time", "yesterday", BODY], "-10m"),
+        (2, &["sign", "--scheme", "nobody", BODY], "no scheme is called `nobody`"),
+        (2, &["webhooks", "update", "id", "--sandbox"], "nothing to change"),
+        (3, &["sign", "--scheme", "/nowhere.toml", BODY], "/nowhere.toml"),
+        (3, &["verify", "/nowhere"], "/nowhere"),
+        (3, &["identify", "--request", "/nowhere"], "/nowhere"),
+        (3, &["listen", "--bind", "127.0.0.1:0", "--keys", "/nowhere"], "/nowhere"),
+        (3, &["sandbox", "--bind", "127.0.0.1:0", "--state", "/nowhere/at/all"], ""),
+        (3, &["man", "--out", "/dev/null/x"], "/dev/null/x"),
+        (3, &["rotate", "id", "--keys", "/nowhere", "--sandbox"], "/nowhere"),
+        (3, &["inbox", "stats", "--sqlite", "/nowhere"], "/nowhere"),
+        (2, &["completions", "csh"], "csh"),
+        (4, &["send", nobody, BODY], "cannot reach 127.0.0.1"),
+        (4, &["trigger", "test", "--url", nobody], "127.0.0.1"),
+        (4, &["webhooks", "list", "--base-url", nobody, "--timeout", "1s"], "127.0.0.1:1"),
+        (4, &["logs", "list", "--base-url", nobody, "--timeout", "1s"], "127.0.0.1:1"),
+    ];
+    for (code, args, text) in table {
+        let ran = with_secret(args.iter().chain(&["--json"])).env("KYCGENIE_API_KEY", API_KEY).run();
+        assert_eq!((ran.code, ran.stdout.as_str()), (Some(code), ""), "{args:?}: {ran:#?}");
+        let error = ran.error();
+        let told = format!("{} {}", error["message"], error["help"]);
+        assert!(told.contains(text) && !told.starts_with("\"error"), "{args:?}: {ran:#?}");
+        assert_eq!(ran.stderr.lines().count(), 1, "{args:?}: {ran:#?}");
+    }
+    // A warning is an object as well, and a text that only looks like the option is none.
+    let warned = cli(["--json", "sign", "--secret", "whsec_", BODY]).run();
+    let lines: Vec<_> = warned.stderr.lines().map(serde_json::from_str::<serde_json::Value>).collect();
+    assert!(lines.len() == 2 && lines.iter().all(Result::is_ok), "{warned:#?}");
+    let text = cli(["sign", "--", "--json", "too", "many"]).run();
+    assert!(text.code == Some(2) && text.stderr.starts_with("error:"), "{text:#?}");
+}
+
 #[test]
 fn a_receiver_that_does_not_answer_is_given_up() {
     let silent = TcpListener::bind("127.0.0.1:0").expect("a port");

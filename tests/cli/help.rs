@@ -52,7 +52,7 @@ fn the_help_of_every_command_is_as_it_was_agreed() {
     let mut files: Vec<_> = files.map(|file| file.expect("a file").file_name().into_string().expect("UTF-8")).collect();
     files.sort();
     assert_eq!(files, expected, "no file is left over");
-    assert_eq!(expected.len(), 27);
+    assert_eq!(expected.len(), 34);
 }
 
 #[test]

@@ -62,6 +62,21 @@ pub fn program(mut command: Command) -> Cli {
     Cli { command, input: Vec::new(), shows_secrets: false }
 }
 
+/// The program at a terminal of its own, 100 columns wide, with what it prints on both outputs as one; `None`, and a word
+/// about it, where there is no `script` to make a terminal with. Arguments go through a shell.
+pub fn at_terminal(args: &str) -> Option<Cli> {
+    if tool(Command::new("script").arg("--version").stdin(Stdio::null())).is_none() {
+        println!("NOT TESTED: there is no `script` to make a terminal with");
+        return None;
+    }
+    let log = folder("terminal").join("log");
+    let run = format!("exec {} {args}", env!("CARGO_BIN_EXE_countersign"));
+    let mut script = Command::new("script");
+    script.args(["--quiet", "--return", "--command", &run]).arg(&log);
+    script.env("SHELL", "/bin/sh").env("COLUMNS", "100").env("TERM", "xterm").env("NO_COLOR", "1");
+    Some(program(script))
+}
+
 /// The same with [`SECRET`] in the environment.
 pub fn with_secret<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Cli {
     cli(args).env("COUNTERSIGN_SECRET", SECRET)
@@ -140,6 +155,24 @@ impl Ran {
         assert!(self.stderr.contains(text), "{text}: {self:#?}");
         assert!(!self.stderr.contains("panicked"), "{self:#?}");
         self
+    }
+
+    /// The object that tells what went wrong, as the only line of standard error.
+    #[track_caller]
+    pub fn error(&self) -> serde_json::Value {
+        let mut object: serde_json::Value =
+            serde_json::from_str(&self.stderr).unwrap_or_else(|error| panic!("{error}: {self:#?}"));
+        let error = object["error"].take();
+        assert_eq!(error["exit_code"].as_i64(), self.code.map(i64::from), "{self:#?}");
+        assert!(error["message"].as_str().is_some_and(|message| !message.is_empty()), "{self:#?}");
+        error
+    }
+
+    /// Its objects, one a line.
+    #[track_caller]
+    pub fn objects(&self) -> Vec<serde_json::Value> {
+        let object = |line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {self:#?}"));
+        self.stdout.lines().map(object).collect()
     }
 
     /// Its one object.

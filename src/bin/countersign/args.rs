@@ -7,6 +7,7 @@ use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use crate::completions::{self, CompletionsArgs};
 use crate::exit::{self, Exit, Failure};
 use crate::identify::{self, IdentifyArgs};
+use crate::inbox::{self, InboxArgs};
 use crate::listen::{self, ListenArgs};
 use crate::logs::{self, LogsArgs};
 use crate::man::{self, ManArgs};
@@ -33,7 +34,7 @@ pub(crate) struct Cli {
 #[derive(Args)]
 #[command(next_help_heading = "Common options")]
 pub(crate) struct Common {
-    /// Print results as JSON: one object, or one a line where there are many
+    /// Print results as JSON: one object, or one a line where there are many; errors too, on standard error
     #[arg(long, global = true)]
     pub(crate) json: bool,
 
@@ -88,6 +89,10 @@ pub(crate) enum Command {
     #[command(after_help = identify::EXAMPLES)]
     Identify(Box<IdentifyArgs>),
 
+    /// Look into a durable inbox, and replay or prune what is in it
+    #[command(after_help = inbox::EXAMPLES)]
+    Inbox(Box<InboxArgs>),
+
     /// Print a script that completes this command in a shell
     #[command(after_help = completions::EXAMPLES)]
     Completions(CompletionsArgs),
@@ -106,7 +111,8 @@ pub(crate) fn grammar() -> clap::Command {
 pub(crate) fn parse(arguments: &[OsString]) -> Result<Cli, Exit> {
     Cli::try_parse_from(arguments).map_err(|error| {
         if error.use_stderr() {
-            Out::new(false, Colour::Auto).usage(&error.render().to_string());
+            let json = arguments.iter().take_while(|argument| *argument != "--").any(|argument| argument == "--json");
+            Out::new(json, Colour::Auto).usage(&error.render().to_string(), Exit::Usage);
             return Exit::Usage;
         }
         // A reader that has gone is no failure.
@@ -128,6 +134,7 @@ pub(crate) fn run(command: Command, out: &Out) -> Result<(), Failure> {
         Command::Logs(args) => logs::run(&args, out),
         Command::Rotate(args) => rotate::run(&args, out),
         Command::Identify(args) => identify::run(&args, out),
+        Command::Inbox(args) => inbox::run(&args, out),
         Command::Completions(args) => completions::run(&args, out),
         Command::Man(args) => man::run(&args, out),
     }
@@ -144,6 +151,7 @@ Two terminals, no account:
 Environment:
   COUNTERSIGN_SECRET, KYCGENIE_WEBHOOK_SECRET   the signing secret, where none is given
   KYCGENIE_API_KEY, KYCGENIE_BASE_URL           the management API, where none is given
+  COUNTERSIGN_INBOX_SQLITE                      the file of the inbox, where none is given
   NO_COLOR                                      no colour
 
 {}",

@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use countersign::inbox::{InboxError, SqliteInboxError};
 use countersign::kycgenie::client::{self, ErrorKind, RotateError};
 use countersign::sandbox::SandboxError;
 use countersign::{BuildError, KeyringError, SchemeError, SecretError, SignError};
@@ -15,7 +16,7 @@ use crate::http;
 pub(crate) enum Exit {
     /// It is done; or the answer is yes.
     Done = 0,
-    /// The answer is no: a signature is wrong, nothing was identified, a delivery was refused.
+    /// The answer is no: a signature is wrong, nothing was identified, a delivery was refused, there are dead letters.
     No = 1,
     /// The command line cannot be understood.
     Usage = 2,
@@ -39,9 +40,10 @@ impl From<Exit> for ExitCode {
 pub(crate) const TABLE: &str = "\
 Exit codes:
   0    done; or the answer is yes
-  1    the answer is no: wrong signature, nothing identified, delivery refused (3xx, 4xx)
+  1    the answer is no: wrong signature, nothing identified, delivery refused (3xx, 4xx), no such
+       entry in the inbox, dead letters in it
   2    the command line cannot be understood
-  3    a secret, key file, scheme or other file is missing or of no use
+  3    a secret, key file, scheme, inbox or other file is missing or of no use
   4    the other side cannot be reached, took too long, or cannot work now (5xx)
   5    the API refused the request
   130  interrupted";
@@ -65,6 +67,12 @@ pub(crate) enum Failure {
     File { path: PathBuf, reason: io::Error },
     #[error("{0}")]
     Http(#[from] http::Error),
+    /// The inbox cannot be asked now.
+    #[error("{0}")]
+    Inbox(#[from] InboxError),
+    /// There is no such inbox, or it is of no use.
+    #[error("{0}")]
+    InboxFile(#[from] SqliteInboxError),
     /// By a signal, before it was done.
     #[error("interrupted")]
     Interrupted,
@@ -131,6 +139,10 @@ impl Failure {
             }
             Self::Sign(SignError::Missing(_)) => Some("give it with --id, --event-type or --header"),
             Self::Sign(SignError::NoActiveKey) => Some("see `not_before` and `not_after` in the key file"),
+            Self::Inbox(InboxError::Unavailable(_)) => Some("it may be busy: try again"),
+            Self::InboxFile(SqliteInboxError::Missing { .. } | SqliteInboxError::NotAnInbox { .. }) => {
+                Some("check the path: it is the one that the receiver opens")
+            }
             Self::Rotate(RotateError::NotInstalled { .. }) => Some("mend this, and run the same command again"),
             Self::Rotate(RotateError::MayHaveRotated { .. }) => Some("run the same command again"),
             _ => None,
@@ -147,9 +159,9 @@ pub(crate) fn code(failure: &Failure) -> Exit {
         }
         // A reader that has seen enough is no failure of ours.
         Failure::BrokenPipe => Exit::Done,
-        Failure::Http(http::Error::Connect { .. } | http::Error::Timeout { .. }) | Failure::Unready(_) => {
-            Exit::Unreachable
-        }
+        Failure::Http(http::Error::Connect { .. } | http::Error::Timeout { .. })
+        | Failure::Inbox(_)
+        | Failure::Unready(_) => Exit::Unreachable,
         Failure::Http(http::Error::Header(_) | http::Error::Url(_)) => Exit::Usage,
         Failure::Interrupted => Exit::Interrupted,
         Failure::No(_) => Exit::No,
@@ -158,6 +170,7 @@ pub(crate) fn code(failure: &Failure) -> Exit {
         Failure::ApiKey(_)
         | Failure::Build(_)
         | Failure::File { .. }
+        | Failure::InboxFile(_)
         | Failure::Keyring(_)
         | Failure::Rotate(_)
         | Failure::Sandbox(_)

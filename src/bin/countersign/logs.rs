@@ -1,10 +1,11 @@
 //! `logs`: the provider's delivery log.
 
+use std::cell::OnceCell;
 use std::pin::pin;
 
 use clap::{Args, Subcommand};
 use countersign::Timestamp;
-use countersign::kycgenie::client::{Client, DeliveryStatus, LogEntry, LogId};
+use countersign::kycgenie::client::{Client, DeliveryStatus, LogEntry, LogId, RedeliveryProgress};
 use futures_util::StreamExt as _;
 use serde::Serialize;
 
@@ -187,9 +188,21 @@ async fn redeliver(args: &RedeliverArgs, client: &Client, out: &Out) -> Result<(
         out.note(format!("{count} would be retried; nothing was"));
         return Ok(());
     }
-    let progress = out.progress("retrying what failed");
-    let outcome = client.redeliver_failed(args.since).await?;
-    progress.finish_and_clear();
+    let (reading, retrying) = (out.progress("rows read"), OnceCell::new());
+    let tell = |progress| match progress {
+        RedeliveryProgress::Walking { walked } => reading.set_position(walked),
+        RedeliveryProgress::Retrying { tried, all } => {
+            reading.finish_and_clear();
+            retrying.get_or_init(|| out.counted("retried", all)).set_position(tried);
+        }
+        _ => {}
+    };
+    let outcome = client.redeliver_failed_telling(args.since, tell).await;
+    reading.finish_and_clear();
+    if let Some(retrying) = retrying.get() {
+        retrying.finish_and_clear();
+    }
+    let outcome = outcome?;
     let shown = Redelivery {
         walked: outcome.walked,
         retried: outcome

@@ -7,6 +7,7 @@ mod completions;
 mod exit;
 mod http;
 mod identify;
+mod inbox;
 mod listen;
 mod logging;
 mod logs;
@@ -39,8 +40,9 @@ fn main() -> ExitCode {
     match args::run(cli.command, &out) {
         Ok(()) => Exit::Done.into(),
         Err(failure) => {
-            out.failure(&failure);
-            exit::code(&failure).into()
+            let code = exit::code(&failure);
+            out.failure(&failure, code);
+            code.into()
         }
     }
 }

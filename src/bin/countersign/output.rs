@@ -8,8 +8,9 @@ use anstyle::{AnsiColor, Style};
 use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
+use serde_json::json;
 
-use crate::exit::Failure;
+use crate::exit::{Exit, Failure};
 
 /// When to use colour.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -26,6 +27,12 @@ pub(crate) const BAD: Style = AnsiColor::Red.on_default();
 pub(crate) const ODD: Style = AnsiColor::Yellow.on_default();
 pub(crate) const FAINT: Style = Style::new().dimmed();
 pub(crate) const STRONG: Style = Style::new().bold();
+
+/// How many spaces stand between two columns.
+const GAP: usize = 2;
+
+/// What a column is never cut below.
+const SHORTEST_CELL: usize = 20;
 
 /// Where output goes and how it looks.
 #[derive(Clone, Copy, Debug)]
@@ -66,10 +73,9 @@ impl Out {
 
     /// One object on one line.
     pub(crate) fn object(&self, value: &impl Serialize) -> Result<(), Failure> {
-        let mut text = serde_json::to_vec(value)
+        let text = serde_json::to_string(value)
             .map_err(|error| Failure::System { what: "writing JSON".to_owned(), reason: error.into() })?;
-        text.push(b'\n');
-        self.raw(&text)
+        self.line(tame(text))
     }
 
     /// The object for machines, or what `human` prints.
@@ -100,16 +106,25 @@ impl Out {
         Ok(())
     }
 
-    /// Columns under their names.
+    /// Columns under their names. On a terminal the last one, which may be long, is cut to the width.
     pub(crate) fn table(&self, names: &[&str], rows: &[Vec<String>]) -> Result<(), Failure> {
-        let rows: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(|cell| visible(cell)).collect()).collect();
+        let mut rows: Vec<Vec<String>> =
+            rows.iter().map(|row| row.iter().map(|cell| visible(cell)).collect()).collect();
+        if let (Some(room), [others @ .., _]) = (terminal_width(), names) {
+            let others = others.iter().enumerate().map(|(at, name)| {
+                let cells = rows.iter().filter_map(|row| row.get(at)).map(|cell| cell.chars().count());
+                cells.chain([name.len()]).max().unwrap_or_default() + GAP
+            });
+            let room = room.saturating_sub(others.sum()).max(SHORTEST_CELL);
+            rows.iter_mut().filter_map(|row| row.get_mut(names.len() - 1)).for_each(|cell| *cell = cut(cell, room));
+        }
         let width = |at: usize| {
             let cells = rows.iter().filter_map(|row| row.get(at)).map(|cell| cell.chars().count());
             cells.chain(names.get(at).map(|name| name.len())).max().unwrap_or_default()
         };
         let laid_out = |cells: &mut dyn Iterator<Item = &str>| {
             let cells = cells.enumerate().map(|(at, cell)| format!("{cell:<width$}", width = width(at)));
-            cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+            cells.collect::<Vec<_>>().join(&" ".repeat(GAP)).trim_end().to_owned()
         };
         self.line(self.styled(FAINT, laid_out(&mut names.iter().copied())))?;
         rows.iter().try_for_each(|row| self.line(laid_out(&mut row.iter().map(String::as_str))))
@@ -117,36 +132,57 @@ impl Out {
 
     /// Something that is not the result. A standard error that is gone is nothing to fail of.
     pub(crate) fn note(&self, text: impl Display) {
-        let _ = writeln!(io::stderr().lock(), "{text}");
+        self.aside("note", &text.to_string(), ToOwned::to_owned);
     }
 
     /// Something to be careful about.
     pub(crate) fn warn(&self, text: impl Display) {
-        self.note(format!("{} {text}", paint(self.notes, ODD.bold(), "warning:")));
+        self.aside("warning", &text.to_string(), |text| {
+            format!("{} {text}", paint(self.notes, ODD.bold(), "warning:"))
+        });
     }
 
     /// What went wrong, and what to do.
-    pub(crate) fn failure(&self, failure: &Failure) {
-        if matches!(failure, Failure::BrokenPipe | Failure::No(None)) {
+    pub(crate) fn failure(&self, failure: &Failure, code: Exit) {
+        if !matches!(failure, Failure::BrokenPipe | Failure::No(None)) {
+            self.wrong(&failure.to_string(), failure.help(), code);
+        }
+    }
+
+    /// What clap says of a command line.
+    pub(crate) fn usage(&self, text: &str, code: Exit) {
+        let text = text.trim_end();
+        match (self.json, text.strip_prefix("error:")) {
+            (true, rest) => {
+                let (message, help) = rest.unwrap_or(text).split_once("\n\n").unwrap_or((rest.unwrap_or(text), ""));
+                self.wrong(message.trim(), Some(help.trim()).filter(|help| !help.is_empty()), code);
+            }
+            (false, Some(rest)) => self.aside(
+                "",
+                &format!("{}{}", paint(self.notes, BAD.bold(), "error:"), masked(rest)),
+                ToOwned::to_owned,
+            ),
+            (false, None) => self.note(masked(text)),
+        }
+    }
+
+    fn wrong(&self, message: &str, help: Option<&str>, code: Exit) {
+        let message = masked(message);
+        if self.json {
+            let error = json!({ "message": message, "help": help.map(masked), "exit_code": code as u8 });
+            let _ = writeln!(io::stderr().lock(), "{}", tame(json!({ "error": error }).to_string()));
             return;
         }
-        self.note(format!(
-            "{} {}",
-            paint(self.notes, BAD.bold(), "error:"),
-            visible_lines(&masked(&failure.to_string()))
-        ));
-        if let Some(help) = failure.help() {
+        self.note(format!("{} {}", paint(self.notes, BAD.bold(), "error:"), visible_lines(&message)));
+        if let Some(help) = help {
             self.note(format!("{} {help}", paint(self.notes, STRONG, "help:")));
         }
     }
 
-    /// What clap says of a command line, which begins as `failure` does.
-    pub(crate) fn usage(&self, text: &str) {
-        let text = masked(text.trim_end());
-        match text.strip_prefix("error:") {
-            Some(rest) => self.note(format!("{}{rest}", paint(self.notes, BAD.bold(), "error:"))),
-            None => self.note(text),
-        }
+    /// A line beside the result: for machines an object too, so that all that they read is JSON.
+    fn aside(&self, kind: &str, text: &str, human: impl FnOnce(&str) -> String) {
+        let line = if self.json { tame(json!({ kind: text.trim() }).to_string()) } else { human(text) };
+        let _ = writeln!(io::stderr().lock(), "{line}");
     }
 
     /// Progress of work that may take long: shown where somebody watches.
@@ -162,6 +198,33 @@ impl Out {
         }
         bar
     }
+
+    /// The same where it is known how much there is.
+    pub(crate) fn counted(&self, what: &str, all: u64) -> ProgressBar {
+        let bar = self.progress(what);
+        bar.set_length(all);
+        if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} {pos} of {len} [{elapsed}]") {
+            bar.set_style(style);
+        }
+        bar
+    }
+}
+
+/// How many columns the terminal has that results go to; `None` where they go elsewhere, and whole.
+fn terminal_width() -> Option<usize> {
+    if !io::stdout().is_terminal() {
+        return None;
+    }
+    let said = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
+    said.or_else(|| terminal_size::terminal_size().map(|(width, _)| usize::from(width.0))).filter(|width| *width > 0)
+}
+
+/// The beginning of `text`, in at most `room` characters.
+fn cut(text: &str, room: usize) -> String {
+    if text.chars().count() <= room {
+        return text.to_owned();
+    }
+    text.chars().take(room.saturating_sub(1)).chain(['…']).collect()
 }
 
 /// A word to whoever sits at the terminal.
@@ -188,12 +251,30 @@ pub(crate) fn visible_lines(text: &str) -> String {
     escaped(text, |character| matches!(character, '\n' | '\t'))
 }
 
+/// JSON in which no string steers the terminal: what JSON itself leaves as it is, is escaped as well.
+fn tame(json: String) -> String {
+    if !json.contains(steers) {
+        return json;
+    }
+    let mut shown = String::with_capacity(json.len() + 16);
+    for character in json.chars() {
+        if steers(character) {
+            // All of them are below U+10000, and stand in strings alone.
+            shown.push_str(&format!("\\u{:04x}", u32::from(character)));
+        } else {
+            shown.push(character);
+        }
+    }
+    shown
+}
+
+/// Direction marks reorder what is shown; they are no control characters by class.
+fn steers(character: char) -> bool {
+    character.is_control()
+        || matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
 fn escaped(text: &str, keep: impl Fn(char) -> bool) -> String {
-    // Direction marks reorder what is shown; they are no control characters by class.
-    let steers = |character: char| {
-        character.is_control()
-            || matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
     let mut shown = String::with_capacity(text.len());
     for character in text.chars() {
         if steers(character) && !keep(character) {
@@ -218,6 +299,29 @@ fn masked(text: &str) -> String {
         shown.push_str(before);
         shown.push_str(if len >= prefix + SHORTEST { "(hidden)" } else { &found[..len] });
         rest = &found[len..];
+    }
+    without_password(&(shown + rest))
+}
+
+/// The text without the passwords of URLs in it.
+fn without_password(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find("://") {
+        let (before, behind) = rest.split_at(at + 3);
+        shown.push_str(before);
+        // A password that is written as it is may hold anything; better too much is hidden than too little.
+        let end = behind.find(char::is_whitespace).unwrap_or(behind.len());
+        rest = match behind[..end].rsplit_once('@').map(|(user, _)| user) {
+            Some(user) => {
+                shown.push_str(user.split_once(':').map_or(user, |(name, _)| name));
+                if user.contains(':') {
+                    shown.push_str(":(hidden)");
+                }
+                &behind[user.len()..]
+            }
+            None => behind,
+        };
     }
     shown + rest
 }
@@ -254,6 +358,9 @@ mod tests {
     fn what_would_steer_the_terminal_is_escaped() {
         assert_eq!(visible("a\u{1b}[2Jb\n\u{202e}c"), "a\\u{1b}[2Jb\\n\\u{202e}c");
         assert_eq!(visible_lines("a\n\tb\r"), "a\n\tb\\r");
+        let json = tame(json!("\u{9b}2J\u{7f}\u{202e}é").to_string());
+        assert_eq!(json, r#""\u009b2J\u007f\u202eé""#);
+        assert_eq!(serde_json::from_str::<String>(&json).expect("JSON"), "\u{9b}2J\u{7f}\u{202e}é");
     }
 
     #[test]
@@ -261,6 +368,9 @@ mod tests {
         let text = "no 'whsec_aGVsbG8gd29ybGQ=' and kycg_0123456789, but whsec_ and kycg_x";
         assert_eq!(masked(text), "no '(hidden)' and (hidden), but whsec_ and kycg_x");
         assert_eq!(masked("nothing"), "nothing");
+        let text = "postgres://app:se:c@r/et@db:5432/app and http://host/a@b, https://user@host";
+        let hidden = "postgres://app:(hidden)@db:5432/app and http://host/a@b, https://user@host";
+        assert_eq!(masked(text), hidden);
     }
 
     #[test]

@@ -19,10 +19,15 @@ pub(crate) struct SchemeArgs {
 
 impl SchemeArgs {
     pub(crate) fn scheme(&self) -> Result<Scheme, Failure> {
-        match self.scheme.to_str().and_then(preset) {
-            Some(scheme) => Ok(scheme),
-            None => from_file(&self.scheme),
-        }
+        named(&self.scheme)
+    }
+}
+
+/// A preset by its name, or what a file says.
+pub(crate) fn named(name: &Path) -> Result<Scheme, Failure> {
+    match name.to_str().and_then(preset) {
+        Some(scheme) => Ok(scheme),
+        None => from_file(name),
     }
 }
 

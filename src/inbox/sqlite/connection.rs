@@ -147,7 +147,9 @@ impl Place {
         if synchronous != FULL {
             return Err(SqliteInboxError::Synchronous { path: self.path.clone(), synchronous });
         }
-        let version = migrate(&mut connection).map_err(failed)?;
+        // Where there are tables already, and nothing is to be done to them, nobody's lock is waited for.
+        let is_ready = self.existing && version(&connection).map_err(failed)? >= VERSION;
+        let version = if is_ready { version(&connection) } else { migrate(&mut connection) }.map_err(failed)?;
         if version != VERSION {
             return Err(SqliteInboxError::Version { path: self.path.clone(), version });
         }
@@ -207,14 +209,17 @@ fn migrate(connection: &mut Connection) -> rusqlite::Result<i64> {
     if tables == 0 {
         transaction.execute_batch(include_str!("schema.sql"))?;
     }
-    let version = || transaction.query_row("SELECT max(version) FROM countersign_inbox_schema", [], |row| row.get(0));
-    if version()? == 1 {
+    if version(&transaction)? == 1 {
         transaction.execute_batch(include_str!("from_1_to_2.sql"))?;
         keys::enter_all(&transaction)?;
     }
-    let version = version()?;
+    let version = version(&transaction)?;
     transaction.commit()?;
     Ok(version)
+}
+
+fn version(connection: &Connection) -> rusqlite::Result<i64> {
+    connection.query_row("SELECT max(version) FROM countersign_inbox_schema", [], |row| row.get(0))
 }
 
 /// Makes the file, where there is none, for its owner alone: it holds what was sent. SQLite gives the files beside it

@@ -101,7 +101,8 @@ impl Keys {
             self.load(tx)?;
             self.loaded = true;
         }
-        let mut rows = tx.prepare_cached("SELECT number, claim FROM countersign_inbox WHERE number > ?1 ORDER BY number")?;
+        let mut rows =
+            tx.prepare_cached("SELECT number, claim FROM countersign_inbox WHERE number > ?1 ORDER BY number")?;
         let mut rows = rows.query([self.seen])?;
         while let Some(row) = rows.next()? {
             let number = row.get(0)?;

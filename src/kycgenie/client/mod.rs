@@ -74,7 +74,7 @@ pub use self::error::{Error, ErrorKind};
 pub use self::ids::{InvalidRef, LogId, WebhookId};
 pub use self::key::{ApiKey, ApiKeyError};
 pub use self::log::{DeliveryStatus, LogEntry, LogQuery, LogsPage, RetriedDelivery};
-pub use self::redeliver::{Redelivered, RefusedRow, RetriedRow};
+pub use self::redeliver::{Redelivered, RedeliveryProgress, RefusedRow, RetriedRow};
 pub use self::retry::RetryPolicy;
 pub use self::rotate::{RotateError, Rotated, RotationOptions};
 pub use self::stream::Logs;

@@ -36,6 +36,24 @@ pub struct Redelivered {
     pub stopped_by: Option<Error>,
 }
 
+/// How far a redelivery is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RedeliveryProgress {
+    /// The log is being read; nothing has been retried.
+    Walking {
+        /// How many rows have been looked at.
+        walked: u64,
+    },
+    /// What failed is being retried.
+    Retrying {
+        /// How many rows have been tried.
+        tried: u64,
+        /// How many there are.
+        all: u64,
+    },
+}
+
 /// A row that is delivered again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -88,12 +106,27 @@ impl Client {
     ///
     /// When the log cannot be read back to `since`; nothing has been retried then.
     pub async fn redeliver_failed(&self, since: Timestamp) -> Result<Redelivered, Error> {
-        let Walk { walked, mut failed, undated, .. } = self.walk(since).await?;
+        self.redeliver_failed_telling(since, |_| {}).await
+    }
+
+    /// The same, and `tell` is told how far it is: after each page of the log, and before each retry and after the last one.
+    ///
+    /// # Errors
+    ///
+    /// As [`redeliver_failed`](Self::redeliver_failed).
+    pub async fn redeliver_failed_telling(
+        &self,
+        since: Timestamp,
+        mut tell: impl FnMut(RedeliveryProgress),
+    ) -> Result<Redelivered, Error> {
+        let Walk { walked, mut failed, undated, .. } = self.walk(since, &mut tell).await?;
+        let all = failed.len() as u64;
         // The order in which things happened, as far as receivers care.
         failed.reverse();
         let mut outcome = Redelivered { walked, undated, ..Redelivered::default() };
         let mut rows = failed.into_iter();
         while let Some(id) = rows.next() {
+            tell(RedeliveryProgress::Retrying { tried: all - rows.len() as u64 - 1, all });
             match self.retry(&id).await {
                 Ok(retried) => outcome.retried.push(RetriedRow { id, log_id: retried.log_id }),
                 Err(error) if is_about_the_row(&error) => outcome.refused.push(RefusedRow { id, error }),
@@ -101,17 +134,21 @@ impl Client {
                     outcome.stopped_by = Some(error);
                     outcome.left.push(id);
                     outcome.left.extend(rows.by_ref());
+                    return Ok(outcome);
                 }
             }
         }
+        tell(RedeliveryProgress::Retrying { tried: all, all });
         Ok(outcome)
     }
 
-    async fn walk(&self, since: Timestamp) -> Result<Walk, Error> {
+    async fn walk(&self, since: Timestamp, tell: &mut impl FnMut(RedeliveryProgress)) -> Result<Walk, Error> {
         let mut walk = Walk::default();
         let mut pages = pages(self.clone(), LogQuery::new().page_size(PAGE_SIZE));
         while let Some(page) = pages.next().await {
-            if !walk.take(page?, since)? {
+            let more = walk.take(page?, since)?;
+            tell(RedeliveryProgress::Walking { walked: walk.walked });
+            if !more {
                 break;
             }
         }
