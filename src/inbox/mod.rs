@@ -131,6 +131,36 @@ impl<E: WebhookEvent, S: InboxStore> Inbox<E, S> {
     }
 }
 
+#[cfg(feature = "metrics")]
+impl<E, S: InboxStore> Inbox<E, S> {
+    /// Counts what is in the inbox and tells the metrics. Workers do so by themselves
+    /// ([`sample_every`](WorkersBuilder::sample_every)); this is for a process that has none.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot be reached: the metrics stay as they were.
+    #[cfg_attr(docsrs, doc(cfg(feature = "metrics")))]
+    pub async fn sample(&self) -> Result<Stats, InboxError> {
+        let stats = crate::meter::timed(store::named::<S>(), "stats", self.store.stats()).await?;
+        let now = self.clock.now();
+        let oldest = stats.oldest.map_or(Duration::ZERO, |oldest| now.since(oldest));
+        let states = [
+            (State::Pending, stats.pending),
+            (State::Running, stats.running),
+            (State::Waiting, stats.waiting),
+            (State::Done, stats.done),
+            (State::Dead, stats.dead),
+        ];
+        let depth = crate::meter::Depth {
+            states: states.map(|(state, count)| (state.as_str(), count)),
+            oldest: oldest.as_secs_f64(),
+            sampled: now.as_millis() as f64 / 1e3,
+        };
+        crate::meter::sampled(S::ENGINE, depth);
+        Ok(stats)
+    }
+}
+
 impl<E, S> Inbox<E, S> {
     /// The store: to list, show, replay, prune and count what is in it.
     #[must_use]

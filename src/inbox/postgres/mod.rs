@@ -81,6 +81,8 @@ impl PostgresInbox {
 }
 
 impl InboxStore for PostgresInbox {
+    const ENGINE: &'static str = "postgres";
+
     async fn accept(&self, incoming: Incoming, now: Timestamp) -> Result<Accepted, InboxError> {
         accept::accept(&self.inner, incoming, now).await
     }

@@ -166,7 +166,7 @@ impl Link {
     /// one that it was asked on. Those that were used meanwhile are not.
     fn give_up_idle(&self) {
         if self.own {
-            self.pool.retain(|_, metrics| metrics.last_used() < self.response_timeout);
+            self.pool.retain(|_, usage| usage.last_used() < self.response_timeout);
         }
     }
 }
