@@ -110,6 +110,8 @@ impl SqliteInbox {
 }
 
 impl InboxStore for SqliteInbox {
+    const ENGINE: &'static str = "sqlite";
+
     async fn accept(&self, incoming: Incoming, now: Timestamp) -> Result<Accepted, InboxError> {
         let retention = self.inner.retention;
         let accepted =
