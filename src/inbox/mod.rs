@@ -22,7 +22,7 @@ pub use bell::{Bell, Listener};
 pub use entry::{Entry, Query, Replay, State, Stats};
 #[cfg(feature = "postgres")]
 #[cfg_attr(docsrs, doc(cfg(feature = "postgres")))]
-pub use postgres::{PostgresInbox, PostgresInboxBuilder, PostgresInboxError, PostgresInboxMistake};
+pub use postgres::{PostgresEffects, PostgresInbox, PostgresInboxBuilder, PostgresInboxError, PostgresInboxMistake};
 pub use promise::{AtLeastOnce, ExactlyOnce, Promise, TransactionalHandlers};
 #[cfg(feature = "sqlite")]
 #[cfg_attr(docsrs, doc(cfg(feature = "sqlite")))]
@@ -38,6 +38,11 @@ pub use crate::verify::StoredDelivery;
 #[cfg(feature = "sqlite")]
 #[cfg_attr(docsrs, doc(cfg(feature = "sqlite")))]
 pub use rusqlite;
+
+/// The client of PostgreSQL that the inbox uses: what a handler writes with is of this crate.
+#[cfg(feature = "postgres")]
+#[cfg_attr(docsrs, doc(cfg(feature = "postgres")))]
+pub use tokio_postgres;
 
 use std::fmt;
 use std::marker::PhantomData;
