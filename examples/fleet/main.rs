@@ -156,7 +156,8 @@ async fn stage(place: Place) -> Result<(), Failure> {
         Ok::<(), Failure>(())
     };
     let (sent, done) = futures_util::future::join(events, incidents).await;
-    (sent?, done?);
+    sent?;
+    done?;
     tell("the provider has sent everything").await?;
     let waiting = Instant::now();
     while verdict::unfinished(&store.stats().await?) > 0 && waiting.elapsed() < PATIENCE {

@@ -50,7 +50,7 @@ pub(crate) async fn give(
     println!();
     println!("the provider's log     acknowledged {:>5}", acknowledged.len());
     println!("                       attempts {:>9}", attempts.len());
-    println!("                       of these 503 {:>5}   no answer {broken}   other {other}", refused);
+    println!("                       of these 503 {refused:>5}   no answer {broken}   other {other}");
     let pending = count(State::Pending) + count(State::Running) + count(State::Waiting);
     println!(
         "the inbox              done {:>13}   pending {pending}   dead {}",
