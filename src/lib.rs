@@ -34,6 +34,8 @@ mod verify;
 #[path = "private/mod.rs"]
 pub mod __private;
 mod dispatch;
+#[cfg(any(feature = "postgres", feature = "redis"))]
+mod remote;
 mod store;
 
 mod receiver;
@@ -80,6 +82,10 @@ pub use store::{PostgresStore, PostgresStoreBuilder, PostgresStoreError, Postgre
 pub use store::{RedisStore, RedisStoreBuilder, RedisStoreError, RedisStoreMistake};
 
 // What keeps deliveries, to be worked on later; all of it is in `inbox`.
+#[cfg(feature = "postgres")]
+#[cfg_attr(docsrs, doc(cfg(feature = "postgres")))]
+#[doc(inline)]
+pub use inbox::PostgresInbox;
 #[cfg(feature = "sqlite")]
 #[cfg_attr(docsrs, doc(cfg(feature = "sqlite")))]
 #[doc(inline)]

@@ -11,12 +11,13 @@ use std::path::{Path, PathBuf};
 use proc_macro2::{Delimiter, TokenStream, TokenTree};
 
 /// The floors from the ground up, with their names in the architecture. A room uses only lower floors, and itself.
-const FLOORS: [(&str, &[&str]); 10] = [
+const FLOORS: [(&str, &[&str]); 11] = [
     ("0", &["ids", "json", "request", "time"]),
     ("1", &["crypto", "http_date"]),
     ("1½", &["encoding"]),
     ("2", &["keyring", "scheme"]),
     ("3", &["dedupe", "event", "verify"]),
+    ("3½", &["remote"]),
     ("4", &["dispatch", "private", "store"]),
     ("5", &["receiver"]),
     ("6", &["actix", "identify", "inbox", "kycgenie"]),
@@ -37,8 +38,20 @@ const OWNED: [(&str, &[&str]); 14] = [
     ("rusqlite", &["src/inbox/mod.rs", "src/inbox/sqlite/", "src/sandbox/store/"]),
     // `store/mod.rs` has a module of that name.
     ("redis", &["src/store/mod.rs", "src/store/redis.rs", "src/store/redis/"]),
-    ("deadpool_postgres", &["src/store/postgres.rs", "src/store/postgres/"]),
-    ("tokio_postgres", &["src/store/postgres.rs", "src/store/postgres/"]),
+    (
+        "deadpool_postgres",
+        &["src/remote/postgres/", "src/store/postgres.rs", "src/store/postgres/", "src/inbox/postgres/"],
+    ),
+    (
+        "tokio_postgres",
+        &[
+            "src/remote/postgres/",
+            "src/store/postgres.rs",
+            "src/store/postgres/",
+            "src/inbox/mod.rs",
+            "src/inbox/postgres/",
+        ],
+    ),
     ("utoipa", &["src/sandbox/api/"]),
     ("utoipa_actix_web", &["src/sandbox/api/"]),
     ("clap", &["src/bin/countersign/"]),

@@ -3,8 +3,13 @@
 mod backoff;
 mod bell;
 mod entry;
+#[cfg(feature = "postgres")]
+#[cfg_attr(docsrs, doc(cfg(feature = "postgres")))]
+mod postgres;
 mod promise;
 mod receive;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+mod row;
 #[cfg(feature = "sqlite")]
 #[cfg_attr(docsrs, doc(cfg(feature = "sqlite")))]
 mod sqlite;
@@ -15,6 +20,9 @@ mod workers;
 pub use backoff::Backoff;
 pub use bell::{Bell, Listener};
 pub use entry::{Entry, Query, Replay, State, Stats};
+#[cfg(feature = "postgres")]
+#[cfg_attr(docsrs, doc(cfg(feature = "postgres")))]
+pub use postgres::{PostgresInbox, PostgresInboxBuilder, PostgresInboxError, PostgresInboxMistake};
 pub use promise::{AtLeastOnce, ExactlyOnce, Promise, TransactionalHandlers};
 #[cfg(feature = "sqlite")]
 #[cfg_attr(docsrs, doc(cfg(feature = "sqlite")))]

@@ -5,7 +5,6 @@
 
 mod ask;
 mod builder;
-mod connect;
 mod layout;
 mod statements;
 
@@ -22,8 +21,9 @@ use tokio_postgres::{Error, Row};
 
 use self::ask::{Failure, read};
 use self::statements::Statements;
-use super::remote::{COMPLETE_LIMIT, Health, Later, MAX_RETENTION, Next, Nonces, RELEASE_LIMIT, SLACK, Unless};
 use crate::dedupe::{ClaimKey, ClaimToken, Claimed, DedupeStore, Fingerprint, Settled, StoreError};
+use crate::remote::postgres::Link;
+use crate::remote::{COMPLETE_LIMIT, Later, MAX_RETENTION, Next, Nonces, RELEASE_LIMIT, SLACK, Unless};
 use crate::time::Timestamp;
 
 #[doc = include_str!("../docs/postgres_store.md")]
@@ -33,15 +33,12 @@ pub struct PostgresStore {
 }
 
 struct Inner {
-    pool: Pool,
-    own_pool: bool,
+    link: Link,
     schema: String,
     statements: Statements,
     retention: Duration,
-    response_timeout: Duration,
     nonces: Nonces,
     later: Later,
-    health: Health,
     /// When to remove what has expired, the next time.
     next_prune: Mutex<Instant>,
 }
@@ -165,7 +162,7 @@ impl DedupeStore for PostgresStore {
 
     /// Takes the next epoch and uses it for nothing: a server in recovery, or told to be read-only, refuses that.
     async fn ping(&self) -> Result<(), StoreError> {
-        self.inner.row(&self.inner.statements.ping, &[], self.inner.deadline()).await?;
+        self.inner.row(&self.inner.statements.ping, &[], self.inner.link.deadline()).await?;
         Ok(())
     }
 }
@@ -186,7 +183,7 @@ impl Inner {
         let (until, millis) = (now.saturating_add(lease).as_millis(), now.as_millis());
         let (bytes, lifetime) = (key.as_bytes().as_slice(), self.lifetime(lease));
         let params: [&(dyn ToSql + Sync); 6] = [&bytes, &print, &millis, &until, &nonce, &lifetime];
-        let deadline = self.deadline();
+        let deadline = self.link.deadline();
         loop {
             let (row, _) = self.row(&self.statements.claim, &params, deadline).await?;
             let seen =
@@ -201,7 +198,7 @@ impl Inner {
         let ends = now.saturating_add(self.retention).as_millis();
         let (key, epoch, lifetime) = (claim.key.as_bytes().as_slice(), epoch_of(claim)?, self.lifetime(Duration::ZERO));
         let params: [&(dyn ToSql + Sync); 4] = [&key, &epoch, &ends, &lifetime];
-        let (row, again) = self.row(&self.statements.complete, &params, self.deadline()).await?;
+        let (row, again) = self.row(&self.statements.complete, &params, self.link.deadline()).await?;
         let (did, already): (bool, bool) = (read(&row, "did")?, read(&row, "already")?);
         // Asked again, and the first try had done it: its answer was lost.
         Ok(settled(did || (already && again)))
@@ -213,24 +210,20 @@ impl Inner {
     }
 
     async fn settle(&self, statement: &str, params: &[&(dyn ToSql + Sync)]) -> Result<Settled, StoreError> {
-        let (row, _) = self.row(statement, params, self.deadline()).await?;
+        let (row, _) = self.row(statement, params, self.link.deadline()).await?;
         Ok(settled(read(&row, "did")?))
     }
 
     async fn prune(&self) -> Result<u64, StoreError> {
         let mut pruned = 0;
         loop {
-            let (row, _) = self.row(&self.statements.prune, &[&PRUNE_BATCH], self.deadline()).await?;
+            let (row, _) = self.row(&self.statements.prune, &[&PRUNE_BATCH], self.link.deadline()).await?;
             let batch: i64 = read(&row, "pruned")?;
             pruned += batch.unsigned_abs();
             if batch < PRUNE_BATCH {
                 return Ok(pruned);
             }
         }
-    }
-
-    fn deadline(&self) -> Instant {
-        Instant::now() + self.response_timeout
     }
 
     /// For how long the server keeps a record, in seconds of its own clock, when its lease ends `lease` from now.
@@ -307,8 +300,8 @@ impl fmt::Debug for PostgresStore {
         f.debug_struct("PostgresStore")
             .field("schema", &self.inner.schema)
             .field("retention", &self.inner.retention)
-            .field("response_timeout", &self.inner.response_timeout)
-            .field("connections", &self.inner.pool.status().size)
+            .field("response_timeout", &self.inner.link.response_timeout)
+            .field("connections", &self.inner.link.pool.status().size)
             .finish_non_exhaustive()
     }
 }

@@ -18,8 +18,8 @@ use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use redis::{Client, ErrorKind, RedisError, Script, ServerErrorKind};
 use tokio::time::{Instant, timeout};
 
-use super::remote::{COMPLETE_LIMIT, Health, Later, MAX_RETENTION, Nonces, RELEASE_LIMIT, SLACK, TooLate, Unless};
 use crate::dedupe::{ClaimKey, ClaimToken, Claimed, DedupeStore, Fingerprint, Settled, StoreError};
+use crate::remote::{COMPLETE_LIMIT, Health, Later, MAX_RETENTION, Nonces, RELEASE_LIMIT, SLACK, TooLate, Unless};
 use crate::time::Timestamp;
 
 #[doc = include_str!("../docs/redis_store.md")]

@@ -29,14 +29,12 @@ use self::connection::Place;
 use self::write::Settle;
 use self::writer::Writer;
 use crate::dedupe::Settled;
+use crate::inbox::row::{bounded, tokens};
 use crate::inbox::{
     Accepted, Batch, Bell, Entry, InboxError, InboxStore, Incoming, Lease, Query, Replay, Stats, Wanted,
 };
 use crate::time::Timestamp;
 use crate::verify::StoredDelivery;
-
-/// The longest text of an error that is kept, in bytes.
-const MAX_ERROR: usize = 4096;
 
 /// An inbox in a file of SQLite. A clone is another handle to the same.
 ///
@@ -181,17 +179,6 @@ impl InboxStore for SqliteInbox {
     fn retention(&self) -> Duration {
         self.inner.retention
     }
-}
-
-/// One token for each of `count` leases. Without randomness there is no fencing, so nothing is leased.
-fn tokens(count: usize) -> Result<Vec<u128>, InboxError> {
-    let mut bytes = vec![0; count * size_of::<u128>()];
-    getrandom::fill(&mut bytes).map_err(|error| InboxError::unavailable(error.to_string()))?;
-    Ok(bytes.as_chunks().0.iter().map(|chunk| u128::from_le_bytes(*chunk)).collect())
-}
-
-fn bounded(error: &str) -> String {
-    error[..error.floor_char_boundary(MAX_ERROR)].to_owned()
 }
 
 impl fmt::Debug for SqliteInbox {

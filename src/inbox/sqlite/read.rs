@@ -2,7 +2,8 @@
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::rows::{DELIVERY, ENTRY, delivery, entry, number_of};
+use super::rows::{DELIVERY, ENTRY, delivery, entry};
+use crate::inbox::row::number_of;
 use crate::inbox::{Entry, Query, Stats};
 use crate::time::Timestamp;
 use crate::verify::StoredDelivery;

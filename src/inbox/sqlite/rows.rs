@@ -6,15 +6,10 @@ use rusqlite::{Error, Row};
 
 use crate::dedupe::Fingerprint;
 use crate::ids::{DeliveryId, EventType, InvalidId, KeyId, Source, TenantId};
+use crate::inbox::row::{read_headers, state};
 use crate::inbox::{Entry, Lease, Leased, State};
 use crate::time::Timestamp;
 use crate::verify::{Authenticated, StoredDelivery};
-
-pub(super) const PENDING: u8 = 0;
-pub(super) const RUNNING: u8 = 1;
-pub(super) const WAITING: u8 = 2;
-pub(super) const DONE: u8 = 3;
-pub(super) const DEAD: u8 = 4;
 
 /// The columns that [`entry`] reads.
 pub(super) const ENTRY: &str = "number, state, due_at, attempts, entity, finished_at, received_at, source, tenant, \
@@ -22,26 +17,6 @@ pub(super) const ENTRY: &str = "number, state, due_at, attempts, entity, finishe
 
 /// The columns that [`delivery`] reads behind those of [`ENTRY`].
 pub(super) const DELIVERY: &str = "fingerprint, signed_at, key_id, authenticated, content_digest, headers, body";
-
-pub(super) fn state(number: u8) -> State {
-    match number {
-        PENDING => State::Pending,
-        RUNNING => State::Running,
-        WAITING => State::Waiting,
-        DONE => State::Done,
-        _ => State::Dead,
-    }
-}
-
-pub(super) fn number_of(state: State) -> u8 {
-    match state {
-        State::Pending => PENDING,
-        State::Running => RUNNING,
-        State::Waiting => WAITING,
-        State::Done => DONE,
-        State::Dead => DEAD,
-    }
-}
 
 pub(super) fn entry(row: &Row<'_>) -> rusqlite::Result<Entry> {
     let state = state(row.get(1)?);
@@ -82,17 +57,6 @@ pub(super) fn leased(row: &Row<'_>, lease: Lease) -> rusqlite::Result<Leased> {
     let entry = entry(row)?;
     let fingerprint = Fingerprint::from_u128(u128::from_le_bytes(row.get(12)?));
     Ok(Leased { lease, fingerprint, delivery: delivery(row, &entry)? })
-}
-
-/// Header values may be any bytes, so they stand in hexadecimal.
-pub(super) fn write_headers(headers: &[(String, Vec<u8>)]) -> String {
-    let pairs: Vec<_> = headers.iter().map(|(name, value)| (name, base16ct::lower::encode_string(value))).collect();
-    serde_json::to_string(&pairs).unwrap_or_else(|_| "[]".to_owned())
-}
-
-fn read_headers(text: &str) -> Option<Vec<(String, Vec<u8>)>> {
-    let pairs: Vec<(String, String)> = serde_json::from_str(text).ok()?;
-    pairs.into_iter().map(|(name, value)| Some((name, base16ct::lower::decode_vec(value).ok()?))).collect()
 }
 
 fn time(row: &Row<'_>, column: usize) -> rusqlite::Result<Timestamp> {

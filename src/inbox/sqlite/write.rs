@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use rusqlite::{OptionalExtension, Transaction, params};
 
-use super::rows::{DEAD, DELIVERY, DONE, ENTRY, PENDING, RUNNING, WAITING, leased, state, write_headers};
+use super::rows::{DELIVERY, ENTRY, leased};
 use crate::dedupe::Settled;
+use crate::inbox::row::{DEAD, DONE, PENDING, RUNNING, WAITING, last_words, state, write_headers};
 use crate::inbox::{Accepted, Batch, Incoming, Lease, Replay, Wanted};
 use crate::time::Timestamp;
 
@@ -21,10 +22,6 @@ pub(super) enum Settle {
 pub(super) fn ping(tx: &Transaction<'_>) -> rusqlite::Result<()> {
     tx.prepare_cached("UPDATE countersign_inbox_schema SET version = version")?.execute([]).map(drop)
 }
-
-/// What is said of a delivery whose last attempt began and never ended.
-const SILENT: &str =
-    "the last attempt ended without a word: the process died in it, or the handler froze past its lease";
 
 pub(super) fn accept(
     tx: &Transaction<'_>,
@@ -145,9 +142,7 @@ fn lease_due(
         }
         for (number, attempts, entity, last_error, silent) in found {
             if attempts >= wanted.max_attempts {
-                let error =
-                    last_error.map_or_else(|| SILENT.to_owned(), |last| format!("{SILENT}; before that: {last}"));
-                bury(tx, number, entity, &error, now)?;
+                bury(tx, number, entity, &last_words(last_error), now)?;
                 batch.buried += 1;
             } else if let Some(token) = tokens.next() {
                 left -= 1;

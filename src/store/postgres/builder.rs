@@ -4,19 +4,19 @@ use std::fmt;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use deadpool_postgres::{Client, Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
+use deadpool_postgres::{Client, Pool};
 use tokio::runtime::Handle;
 use tokio::time::{Instant, timeout};
-use tokio_postgres::{Config, Error};
+use tokio_postgres::Error;
 
-use super::super::remote::{
-    DEFAULT_RESPONSE_TIMEOUT, DEFAULT_RETENTION, Health, Later, MAX_RESPONSE_TIMEOUT, MAX_RETENTION,
-    MIN_RESPONSE_TIMEOUT, MIN_RETENTION, Nonces, TooLate, reason,
-};
-use super::connect::AtHome;
 use super::layout;
 use super::statements::Statements;
 use super::{Inner, PostgresStore};
+use crate::remote::postgres::{Link, Pooled, Server, Timeouts, is_schema, quoted};
+use crate::remote::{
+    DEFAULT_RESPONSE_TIMEOUT, DEFAULT_RETENTION, Health, Later, MAX_RESPONSE_TIMEOUT, MAX_RETENTION,
+    MIN_RESPONSE_TIMEOUT, MIN_RETENTION, Nonces, TooLate, reason,
+};
 
 /// Builds a [`PostgresStore`]. What to decide, in this order: which server, in which schema, for how long, and on how
 /// many connections.
@@ -30,15 +30,9 @@ pub struct PostgresStoreBuilder {
     unflushed_commits: bool,
 }
 
-enum Server {
-    Ours(Result<Box<Config>, ()>),
-    Theirs(Pool),
-}
-
 impl PostgresStoreBuilder {
     pub(super) fn for_url(url: &str) -> Self {
-        // What is wrong with it is not told: it may hold a password.
-        Self::new(Server::Ours(url.parse().map(Box::new).map_err(|_: Error| ())))
+        Self::new(Server::at(url))
     }
 
     pub(super) fn for_pool(pool: Pool) -> Self {
@@ -108,7 +102,13 @@ impl PostgresStoreBuilder {
         }
         let home = Handle::try_current().map_err(PostgresStoreError::unreachable)?;
         let pool = match &self.server {
-            Server::Ours(Ok(config)) => self.pool(config, home)?,
+            Server::Ours(Ok(config)) => {
+                let wait = self.response_timeout;
+                let timeouts = Timeouts { turn: Some(wait), answer: wait, statements: true };
+                let (connections, settings) = (self.connections, &[][..]);
+                let pooled = Pooled { config, home, connections, timeouts, settings, clean: false };
+                pooled.build().map_err(PostgresStoreError::unreachable)?
+            }
             Server::Ours(Err(())) => return Err(PostgresStoreError::Settings(vec![PostgresStoreMistake::Url])),
             Server::Theirs(pool) => pool.clone(),
         };
@@ -120,61 +120,30 @@ impl PostgresStoreBuilder {
             layout::ensure(&mut client, &self.schema).await
         };
         timeout(BUILD_LIMIT, prepare).await.map_err(|_| PostgresStoreError::unreachable(TooLate(BUILD_LIMIT)))??;
-        let statements = Statements::new(&layout::quoted(&self.schema), self.response_timeout / 3);
+        let statements = Statements::new(&quoted(&self.schema), self.response_timeout / 3);
         let own_pool = matches!(self.server, Server::Ours(_));
         if own_pool {
             warm_up(&pool, self.connections, &statements).await;
         }
+        let health = Health::new("postgres", "the dedupe store");
         let inner = Inner {
-            pool,
-            own_pool,
+            link: Link { pool, own: own_pool, response_timeout: self.response_timeout, health },
             statements,
             schema: self.schema,
             retention: self.retention,
-            response_timeout: self.response_timeout,
             nonces: Nonces::new().map_err(PostgresStoreError::unreachable)?,
             later: Later::here(),
-            health: Health::new("postgres"),
             next_prune: Mutex::new(Instant::now()),
         };
         Ok(PostgresStore { inner: Arc::new(inner) })
     }
 
-    /// A pool whose every wait is bounded, here and at the server.
-    fn pool(&self, config: &Config, home: Handle) -> Result<Pool, PostgresStoreError> {
-        let mut config = config.clone();
-        if config.get_application_name().is_none() {
-            config.application_name("countersign");
-        }
-        if config.get_connect_timeout().is_none() {
-            config.connect_timeout(self.response_timeout);
-        }
-        if config.get_tcp_user_timeout().is_none() {
-            config.tcp_user_timeout(UNACKNOWLEDGED);
-        }
-        let given = config.get_options().unwrap_or_default().to_owned();
-        if !given.contains("statement_timeout") {
-            // What is given up here ends there as well.
-            config.options(format!("{given} -c statement_timeout={}", self.response_timeout.as_millis()));
-        }
-        let how = ManagerConfig { recycling_method: RecyclingMethod::Fast };
-        let manager = Manager::from_connect(config, AtHome(home), how);
-        Pool::builder(manager)
-            .max_size(self.connections)
-            .runtime(Runtime::Tokio1)
-            .wait_timeout(Some(self.response_timeout))
-            .create_timeout(Some(self.response_timeout))
-            .recycle_timeout(Some(self.response_timeout))
-            .build()
-            .map_err(PostgresStoreError::unreachable)
-    }
-
     fn mistakes(&self) -> Vec<PostgresStoreMistake> {
         let mut mistakes = Vec::new();
-        if matches!(self.server, Server::Ours(Err(()))) {
+        if self.server.is_unreadable() {
             mistakes.push(PostgresStoreMistake::Url);
         }
-        if !(1..=63).contains(&self.schema.len()) || self.schema.contains('\0') {
+        if !is_schema(&self.schema) {
             mistakes.push(PostgresStoreMistake::Schema { given: self.schema.clone() });
         }
         if !(MIN_RETENTION..=MAX_RETENTION).contains(&self.retention) {
@@ -309,8 +278,6 @@ impl fmt::Debug for PostgresStoreBuilder {
 
 const BUILD_LIMIT: Duration = Duration::from_secs(10);
 const WARM_UP_LIMIT: Duration = Duration::from_secs(2);
-/// After how long the kernel gives up a connection whose other side does not acknowledge.
-const UNACKNOWLEDGED: Duration = Duration::from_secs(3);
 
 #[cfg(test)]
 mod tests {

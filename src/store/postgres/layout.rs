@@ -2,14 +2,9 @@
 
 use deadpool_postgres::{Client, Transaction};
 use tokio_postgres::Error;
-use tokio_postgres::error::SqlState;
 
 use super::builder::PostgresStoreError;
-
-/// A schema's name as it may stand in a statement.
-pub(super) fn quoted(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
-}
+use crate::remote::postgres::{SETUP_LOCK, is_race, quoted};
 
 /// Makes the table unless it is there. Any number of processes may do so at once: one of them does, the others wait for
 /// it and find it done. A role that may not create anything can start where somebody else has created it.
@@ -30,7 +25,7 @@ async fn try_ensure(client: &mut Client, schema: &str) -> Result<(), PostgresSto
     }
     let transaction = client.transaction().await?;
     transaction.batch_execute(LIMITS).await?;
-    transaction.query_one("SELECT pg_advisory_xact_lock($1)", &[&LOCK]).await?;
+    transaction.query_one("SELECT pg_advisory_xact_lock($1)", &[&SETUP_LOCK]).await?;
     if !is_current(transaction.query_one(FIND, &[&schema]).await?.try_get(0)?)? {
         create(&transaction, schema).await?;
     }
@@ -74,11 +69,6 @@ fn is_current(comment: Option<String>) -> Result<bool, PostgresStoreError> {
     }
 }
 
-fn is_race(error: &Error) -> bool {
-    let races = [&SqlState::UNIQUE_VIOLATION, &SqlState::DUPLICATE_SCHEMA, &SqlState::DUPLICATE_TABLE];
-    error.code().is_some_and(|code| races.contains(&code))
-}
-
 /// The comment on the table, empty where it has none.
 const FIND: &str = "SELECT coalesce(obj_description(class.oid, 'pg_class'), '')
     FROM (VALUES (1)) AS one LEFT JOIN (
@@ -88,17 +78,4 @@ const FIND: &str = "SELECT coalesce(obj_description(class.oid, 'pg_class'), '')
     UNION ALL SELECT NULL LIMIT 1";
 const LAYOUT: &str = "countersign claims, layout 1";
 const LIMITS: &str = "SET LOCAL lock_timeout = '4s'; SET LOCAL statement_timeout = '4s'";
-/// A name as a number: whoever else uses advisory locks in the database has other numbers.
-const LOCK: i64 = i64::from_be_bytes(*b"countsgn");
 const MOST_TRIES: usize = 4;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn no_name_ends_its_quotes() {
-        assert_eq!(quoted("a"), "\"a\"");
-        assert_eq!(quoted("a\"; DROP TABLE b; --"), "\"a\"\"; DROP TABLE b; --\"");
-    }
-}

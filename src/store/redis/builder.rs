@@ -12,11 +12,11 @@ use redis::{Client, RedisResult, Script};
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 
-use super::super::remote::{
+use super::{CLAIMS, Inner, RedisStore};
+use crate::remote::{
     DEFAULT_RESPONSE_TIMEOUT, DEFAULT_RETENTION, Health, Later, MAX_RESPONSE_TIMEOUT, MAX_RETENTION,
     MIN_RESPONSE_TIMEOUT, MIN_RETENTION, Nonces, TooLate, reason,
 };
-use super::{CLAIMS, Inner, RedisStore};
 
 /// Builds a [`RedisStore`]. What to decide, in this order: which server, under which names, and for how long.
 #[must_use = "a builder does nothing until `build` is called"]
@@ -110,7 +110,7 @@ impl RedisStoreBuilder {
             response_timeout: self.response_timeout,
             nonces: Nonces::new().map_err(RedisStoreError::unreachable)?,
             later: Later::here(),
-            health: Health::new("redis"),
+            health: Health::new("redis", "the dedupe store"),
             unanswered: AtomicU32::new(0),
         };
         Ok(RedisStore { inner: Arc::new(inner) })

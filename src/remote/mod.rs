@@ -1,6 +1,8 @@
 //! What stores that answer over a network have in common: calls whose end nobody saw, and how often to say so.
 
-use std::future::Future;
+#[cfg(feature = "postgres")]
+pub(crate) mod postgres;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -9,12 +11,12 @@ use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use crate::dedupe::{Settled, StoreError};
+use crate::dedupe::Settled;
 
 /// Work that goes on when nobody waits for it any more. Bounded in number and in time: what does not fit is left to
 /// the end of the lease.
 #[derive(Debug)]
-pub(super) struct Later {
+pub(crate) struct Later {
     /// The runtime that the store was built on, for callers without one.
     home: Option<Handle>,
     room: Arc<Semaphore>,
@@ -22,19 +24,19 @@ pub(super) struct Later {
 
 /// Whether a task in the background is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Next {
+pub(crate) enum Next {
     Again,
     Ended,
 }
 
 impl Later {
-    pub(super) fn here() -> Self {
+    pub(crate) fn here() -> Self {
         Self { home: Handle::try_current().ok(), room: Arc::new(Semaphore::new(MOST_TASKS)) }
     }
 
     /// Makes attempts in the background until one of them ends it or `limit` is over. Neither blocks nor panics
     /// without a runtime; it is then not done.
-    pub(super) fn run<F>(&self, limit: Duration, mut attempt: impl FnMut() -> F + Send + 'static)
+    pub(crate) fn run<F>(&self, limit: Duration, mut attempt: impl FnMut() -> F + Send + 'static)
     where
         F: Future<Output = Next> + Send + 'static,
     {
@@ -58,9 +60,9 @@ impl Later {
     }
 
     /// Settles a claim in the background: until the store has answered, whatever the answer is.
-    pub(super) fn settle<F>(&self, limit: Duration, mut settle: impl FnMut() -> F + Send + 'static)
+    pub(crate) fn settle<F, E>(&self, limit: Duration, mut settle: impl FnMut() -> F + Send + 'static)
     where
-        F: Future<Output = Result<Settled, StoreError>> + Send + 'static,
+        F: Future<Output = Result<Settled, E>> + Send + 'static,
     {
         self.run(limit, move || {
             let settled = settle();
@@ -72,9 +74,9 @@ impl Later {
     ///
     /// The store may execute it after it was asked to take it back, as when a frozen server goes on with what lies in
     /// its sockets. So an answer that there was nothing to take back is not believed at once.
-    pub(super) fn take_back<F>(&self, mut release: impl FnMut() -> F + Send + 'static)
+    pub(crate) fn take_back<F, E>(&self, mut release: impl FnMut() -> F + Send + 'static)
     where
-        F: Future<Output = Result<Settled, StoreError>> + Send + 'static,
+        F: Future<Output = Result<Settled, E>> + Send + 'static,
     {
         let misses = Arc::new(AtomicU64::new(0));
         self.run(TAKE_BACK_LIMIT, move || {
@@ -91,14 +93,14 @@ impl Later {
 }
 
 /// Does something when it is dropped, unless it was told that there is no need.
-pub(super) struct Unless<F: FnOnce()>(Option<F>);
+pub(crate) struct Unless<F: FnOnce()>(Option<F>);
 
 impl<F: FnOnce()> Unless<F> {
-    pub(super) fn new(otherwise: F) -> Self {
+    pub(crate) fn new(otherwise: F) -> Self {
         Self(Some(otherwise))
     }
 
-    pub(super) fn settled(mut self) {
+    pub(crate) fn settled(mut self) {
         self.0 = None;
     }
 }
@@ -113,51 +115,53 @@ impl<F: FnOnce()> Drop for Unless<F> {
 
 /// Names for claims, so that one whose answer was lost can be found again. Never the same twice, in any process.
 #[derive(Debug)]
-pub(super) struct Nonces {
+pub(crate) struct Nonces {
     store: u64,
     count: AtomicU64,
 }
 
 impl Nonces {
-    pub(super) fn new() -> Result<Self, getrandom::Error> {
+    pub(crate) fn new() -> Result<Self, getrandom::Error> {
         let mut store = [0; 8];
         getrandom::fill(&mut store)?;
         Ok(Self { store: u64::from_le_bytes(store), count: AtomicU64::new(0) })
     }
 
-    pub(super) fn next(&self) -> u128 {
+    pub(crate) fn next(&self) -> u128 {
         u128::from(self.store) << 64 | u128::from(self.count.fetch_add(1, Ordering::Relaxed))
     }
 }
 
 /// Tells an operator once that a store has gone away, why, and once that it is back.
 #[derive(Debug)]
-pub(super) struct Health {
+pub(crate) struct Health {
     name: &'static str,
+    what: &'static str,
     away: AtomicBool,
 }
 
 impl Health {
-    pub(super) const fn new(name: &'static str) -> Self {
-        Self { name, away: AtomicBool::new(false) }
+    /// Of the store `name`, which is `what` to its operator.
+    pub(crate) const fn new(name: &'static str, what: &'static str) -> Self {
+        Self { name, what, away: AtomicBool::new(false) }
     }
 
-    pub(super) fn answers(&self) {
+    pub(crate) fn answers(&self) {
         if self.away.load(Ordering::Relaxed) && self.away.swap(false, Ordering::Relaxed) {
-            tracing::info!(store = self.name, "the dedupe store answers again");
+            tracing::info!(store = self.name, "{} answers again", self.what);
         }
     }
 
-    pub(super) fn fails(&self, error: &StoreError) {
+    pub(crate) fn fails(&self, error: &(dyn std::error::Error + 'static)) {
         if !self.away.swap(true, Ordering::Relaxed) {
             let reason = reason(error);
-            tracing::error!(store = self.name, reason, "the dedupe store is away: deliveries are answered 503");
+            tracing::error!(store = self.name, reason, "{} is away: deliveries are answered 503", self.what);
         }
     }
 }
 
 /// An error with its causes, in one line.
-pub(super) fn reason(error: &(dyn std::error::Error + 'static)) -> String {
+pub(crate) fn reason(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
@@ -174,24 +178,24 @@ pub(super) fn reason(error: &(dyn std::error::Error + 'static)) -> String {
 /// The store did not answer in time.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("no answer within {} ms", .0.as_millis())]
-pub(super) struct TooLate(pub(super) Duration);
+pub(crate) struct TooLate(pub(crate) Duration);
 
 /// What outlasts every preset: the longest retry horizon is the 76 hours of Standard Webhooks, and five minutes of
 /// tolerance count twice.
-pub(super) const DEFAULT_RETENTION: Duration = Duration::from_hours(80);
-pub(super) const MIN_RETENTION: Duration = Duration::from_millis(1);
-pub(super) const MAX_RETENTION: Duration = Duration::from_hours(24 * 366);
+pub(crate) const DEFAULT_RETENTION: Duration = Duration::from_hours(80);
+pub(crate) const MIN_RETENTION: Duration = Duration::from_millis(1);
+pub(crate) const MAX_RETENTION: Duration = Duration::from_hours(24 * 366);
 /// Leaves half of the second within which a sender is told to come back.
-pub(super) const DEFAULT_RESPONSE_TIMEOUT: Duration = Duration::from_millis(500);
-pub(super) const MIN_RESPONSE_TIMEOUT: Duration = Duration::from_millis(10);
-pub(super) const MAX_RESPONSE_TIMEOUT: Duration = Duration::from_millis(900);
+pub(crate) const DEFAULT_RESPONSE_TIMEOUT: Duration = Duration::from_millis(500);
+pub(crate) const MIN_RESPONSE_TIMEOUT: Duration = Duration::from_millis(10);
+pub(crate) const MAX_RESPONSE_TIMEOUT: Duration = Duration::from_millis(900);
 
 /// How much longer than it must a store keeps a record, by its own clock: what receivers' clocks may be apart.
-pub(super) const SLACK: Duration = Duration::from_hours(1);
+pub(crate) const SLACK: Duration = Duration::from_hours(1);
 /// For how long a completion is tried: as long as an outage may take that nobody need be told of.
-pub(super) const COMPLETE_LIMIT: Duration = Duration::from_mins(10);
+pub(crate) const COMPLETE_LIMIT: Duration = Duration::from_mins(10);
 /// For how long a release is tried: past it the lease has ended.
-pub(super) const RELEASE_LIMIT: Duration = Duration::from_mins(1);
+pub(crate) const RELEASE_LIMIT: Duration = Duration::from_mins(1);
 
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
@@ -202,6 +206,7 @@ const TAKE_BACK_LIMIT: Duration = Duration::from_mins(1);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dedupe::StoreError;
 
     #[test]
     fn without_a_runtime_nothing_is_done_and_nothing_panics() {

@@ -1,4 +1,4 @@
-//! How the store's own pool connects.
+//! How a store's own pool connects.
 
 use deadpool_postgres::Connect;
 use futures_util::FutureExt;
@@ -26,7 +26,8 @@ impl Connect for AtHome {
     }
 }
 
-async fn connect(config: Config) -> Result<(Client, JoinHandle<()>), Error> {
+/// A connection, which lives on the present runtime.
+pub(crate) async fn connect(config: Config) -> Result<(Client, JoinHandle<()>), Error> {
     let (client, connection) = config.connect(NoTls).await?;
     let task = tokio::spawn(async move {
         if let Err(error) = connection.await {

@@ -1,0 +1,89 @@
+//! The tables, their versions, and how they come into being.
+
+use deadpool_postgres::{Client, Transaction};
+use tokio_postgres::Error;
+
+use super::builder::PostgresInboxError;
+use crate::remote::postgres::{SETUP_LOCK, is_race, quoted};
+
+/// What leads from each version to the next; the first makes version 1.
+const MIGRATIONS: [&str; 1] = [include_str!("schema.sql")];
+
+/// The version that this program reads and writes.
+const VERSION: i32 = MIGRATIONS.len() as i32;
+
+/// Makes the tables unless they are there, or brings them up to this program's version. Any number of processes may do so
+/// at once: one of them does, the others wait for it and find it done. A role that may not create anything can start where
+/// somebody else has created it.
+pub(super) async fn ensure(client: &mut Client, schema: &str) -> Result<(), PostgresInboxError> {
+    // Somebody else may create the schema by other means than this at the same moment.
+    for _ in 0..MOST_TRIES {
+        match try_ensure(client, schema).await {
+            Err(PostgresInboxError::Migration(error)) if is_race(&error) => {}
+            done => return done,
+        }
+    }
+    try_ensure(client, schema).await
+}
+
+async fn try_ensure(client: &mut Client, schema: &str) -> Result<(), PostgresInboxError> {
+    let there = client.query_one(FIND, &[&schema]).await?;
+    let found = match there.try_get("versions")? {
+        true => Some(client.query_one(&version_of(schema), &[]).await?.try_get(0)?),
+        false => None,
+    };
+    if found == Some(VERSION) {
+        return Ok(());
+    }
+    let transaction = client.transaction().await?;
+    transaction.batch_execute(LIMITS).await?;
+    transaction.query_one("SELECT pg_advisory_xact_lock($1)", &[&SETUP_LOCK]).await?;
+    migrate(&transaction, schema).await?;
+    Ok(transaction.commit().await?)
+}
+
+/// Under the lock, so that what is found stays as it is.
+async fn migrate(transaction: &Transaction<'_>, schema: &str) -> Result<(), PostgresInboxError> {
+    let there = transaction.query_one(FIND, &[&schema]).await?;
+    let version: i32 = match (there.try_get("versions")?, there.try_get("tables")?) {
+        (true, _) => transaction.query_one(&version_of(schema), &[]).await?.try_get(0)?,
+        (false, true) => return Err(PostgresInboxError::Layout),
+        (false, false) => {
+            create(transaction, schema, there.try_get("schema")?).await?;
+            0
+        }
+    };
+    let Some(missing) = usize::try_from(version).ok().and_then(|version| MIGRATIONS.get(version..)) else {
+        return Err(PostgresInboxError::Version { found: version, known: VERSION });
+    };
+    let name = quoted(schema);
+    for migration in missing {
+        transaction.batch_execute(&migration.replace("{schema}", &name)).await?;
+    }
+    if !missing.is_empty() {
+        transaction.execute(&format!("INSERT INTO {name}.inbox_schema VALUES ($1)"), &[&VERSION]).await?;
+    }
+    Ok(())
+}
+
+async fn create(transaction: &Transaction<'_>, schema: &str, is_there: bool) -> Result<(), Error> {
+    let name = quoted(schema);
+    // `IF NOT EXISTS` alone asks for the right to create it even where it exists.
+    if !is_there {
+        transaction.batch_execute(&format!("CREATE SCHEMA {name}")).await?;
+    }
+    transaction.batch_execute(&format!("CREATE TABLE {name}.inbox_schema (version integer NOT NULL)")).await
+}
+
+fn version_of(schema: &str) -> String {
+    format!("SELECT coalesce(max(version), 0) FROM {}.inbox_schema", quoted(schema))
+}
+
+/// What there is of it, whatever this role may do with it.
+const FIND: &str = "SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = $1::text) AS schema,
+    EXISTS (SELECT FROM pg_class JOIN pg_namespace AS space ON space.oid = relnamespace
+        WHERE nspname = $1::text AND relname = 'inbox_schema') AS versions,
+    EXISTS (SELECT FROM pg_class JOIN pg_namespace AS space ON space.oid = relnamespace
+        WHERE nspname = $1::text AND relname IN ('inbox', 'inbox_delivery', 'inbox_numbers')) AS tables";
+const LIMITS: &str = "SET LOCAL lock_timeout = '4s'; SET LOCAL statement_timeout = '4s'";
+const MOST_TRIES: usize = 4;

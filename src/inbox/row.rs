@@ -1,0 +1,65 @@
+//! What the rows of every engine have in common.
+
+use super::entry::State;
+use super::store::InboxError;
+
+pub(super) const PENDING: u8 = 0;
+pub(super) const RUNNING: u8 = 1;
+pub(super) const WAITING: u8 = 2;
+pub(super) const DONE: u8 = 3;
+pub(super) const DEAD: u8 = 4;
+
+/// What is said of a delivery whose last attempt began and never ended.
+pub(super) const SILENT: &str =
+    "the last attempt ended without a word: the process died in it, or the handler froze past its lease";
+
+/// The longest text of an error that is kept, in bytes.
+const MAX_ERROR: usize = 4096;
+
+pub(super) fn state(number: u8) -> State {
+    match number {
+        PENDING => State::Pending,
+        RUNNING => State::Running,
+        WAITING => State::Waiting,
+        DONE => State::Done,
+        _ => State::Dead,
+    }
+}
+
+pub(super) fn number_of(state: State) -> u8 {
+    match state {
+        State::Pending => PENDING,
+        State::Running => RUNNING,
+        State::Waiting => WAITING,
+        State::Done => DONE,
+        State::Dead => DEAD,
+    }
+}
+
+/// Header values may be any bytes, so they stand in hexadecimal.
+pub(super) fn write_headers(headers: &[(String, Vec<u8>)]) -> String {
+    let pairs: Vec<_> = headers.iter().map(|(name, value)| (name, base16ct::lower::encode_string(value))).collect();
+    serde_json::to_string(&pairs).unwrap_or_else(|_| "[]".to_owned())
+}
+
+pub(super) fn read_headers(text: &str) -> Option<Vec<(String, Vec<u8>)>> {
+    let pairs: Vec<(String, String)> = serde_json::from_str(text).ok()?;
+    pairs.into_iter().map(|(name, value)| Some((name, base16ct::lower::decode_vec(value).ok()?))).collect()
+}
+
+/// One token for each of `count` leases. Without randomness there is no fencing, so nothing is leased.
+pub(super) fn tokens(count: usize) -> Result<Vec<u128>, InboxError> {
+    let mut bytes = vec![0; count * size_of::<u128>()];
+    getrandom::fill(&mut bytes).map_err(|error| InboxError::unavailable(error.to_string()))?;
+    Ok(bytes.as_chunks().0.iter().map(|chunk| u128::from_le_bytes(*chunk)).collect())
+}
+
+/// As much of an error's text as is kept.
+pub(super) fn bounded(error: &str) -> String {
+    error[..error.floor_char_boundary(MAX_ERROR)].to_owned()
+}
+
+/// What is said of a delivery that is given up without a word, after what was said of it before.
+pub(super) fn last_words(last_error: Option<String>) -> String {
+    last_error.map_or_else(|| SILENT.to_owned(), |last| format!("{SILENT}; before that: {last}"))
+}
