@@ -34,6 +34,7 @@ pub struct PostgresInboxBuilder {
     connections: usize,
     response_timeout: Duration,
     unflushed_commits: bool,
+    existing: bool,
 }
 
 impl PostgresInboxBuilder {
@@ -55,6 +56,7 @@ impl PostgresInboxBuilder {
             connections: 8,
             response_timeout: DEFAULT_RESPONSE_TIMEOUT,
             unflushed_commits: false,
+            existing: false,
         }
     }
 
@@ -108,6 +110,13 @@ impl PostgresInboxBuilder {
         self
     }
 
+    /// Opens an inbox that is there, or none: neither a schema nor a table is made. For tools, whose mistyped URL would
+    /// otherwise be an empty inbox.
+    pub fn existing(mut self) -> Self {
+        self.existing = true;
+        self
+    }
+
     /// Connects, checks the server, and makes the tables unless they are there. Within ten seconds.
     ///
     /// # Errors
@@ -128,6 +137,9 @@ impl PostgresInboxBuilder {
         let prepare = async {
             let mut client = pool.get().await.map_err(PostgresInboxError::unreachable)?;
             check(&client, self.unflushed_commits).await?;
+            if self.existing {
+                return layout::expect(&client, &self.schema).await;
+            }
             layout::ensure(&mut client, &self.schema).await
         };
         timeout(BUILD_LIMIT, prepare).await.map_err(|_| PostgresInboxError::unreachable(TooLate(BUILD_LIMIT)))??;
@@ -254,6 +266,12 @@ pub enum PostgresInboxError {
     /// Schema and tables could not be looked up or made.
     #[error("the inbox's tables cannot be set up: {}", reason(.0))]
     Migration(#[from] Error),
+    /// There is no inbox in this schema, and it was to be there.
+    #[error("there is no inbox in the schema `{schema}` of this database: nothing has been made in its place")]
+    Missing {
+        /// The schema.
+        schema: String,
+    },
     /// Settings that are out of their range, at least one.
     #[error("the PostgreSQL inbox cannot be built: {}", Listed(.0))]
     Settings(Vec<PostgresInboxMistake>),

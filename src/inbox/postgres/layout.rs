@@ -26,6 +26,17 @@ pub(super) async fn ensure(client: &mut Client, schema: &str) -> Result<(), Post
     try_ensure(client, schema).await
 }
 
+/// That the tables are there, and are those of this program; nothing is made or changed.
+pub(super) async fn expect(client: &Client, schema: &str) -> Result<(), PostgresInboxError> {
+    if !client.query_one(FIND, &[&schema]).await?.try_get("versions")? {
+        return Err(PostgresInboxError::Missing { schema: schema.to_owned() });
+    }
+    match client.query_one(&version_of(schema), &[]).await?.try_get(0)? {
+        VERSION => Ok(()),
+        found => Err(PostgresInboxError::Version { found, known: VERSION }),
+    }
+}
+
 async fn try_ensure(client: &mut Client, schema: &str) -> Result<(), PostgresInboxError> {
     let there = client.query_one(FIND, &[&schema]).await?;
     let found = match there.try_get("versions")? {
