@@ -11,6 +11,7 @@
 extern crate self as countersign;
 
 // The rooms, from the ground up: a room uses only those above it in this list (`tests/layering.rs`).
+mod causes;
 mod ids;
 mod json;
 mod request;
@@ -21,6 +22,7 @@ mod crypto;
 mod http_date;
 
 mod encoding;
+mod meter;
 
 mod keyring;
 pub mod scheme;
@@ -54,6 +56,14 @@ pub mod sandbox;
 #[cfg(feature = "testing")]
 pub mod testing;
 
+#[cfg(feature = "metrics")]
+#[cfg_attr(docsrs, doc(cfg(feature = "metrics")))]
+pub mod metrics {
+    #![doc = include_str!("../docs/operations.md")]
+
+    pub use crate::meter::{METRICS, Metric, MetricKind, describe};
+}
+
 // The public interface, in the order in which a user meets it. One name for each type; everything else is private.
 
 // Who signs, and with what.
@@ -65,7 +75,8 @@ pub use verify::{KeyResolver, Keys, Tenant, Tenants};
 
 // The receiver.
 pub use receiver::{
-    Answer, BuildError, Disposition, EffectKey, Mode, NoHandlers, OnUndecodable, Receiver, ReceiverBuilder,
+    Answer, BuildError, Disposition, EffectKey, Mode, NoHandlers, OnUndecodable, Readiness, ReadinessBuilder, Receiver,
+    ReceiverBuilder, Unready,
 };
 
 // What remembers.

@@ -19,6 +19,7 @@ use crate::actix::intake::take_in;
 use crate::actix::respond::{respond, respond_unread};
 use crate::dedupe::DedupeStore;
 use crate::dispatch::{Ran, run};
+use crate::meter::{self, Stopwatch};
 use crate::receiver::{Disposition, Receiver, Record};
 
 /// The middleware; made by [`Receiver::middleware`].
@@ -92,7 +93,7 @@ where
     let intake = match take_in(&receiver, &request, &mut payload).await {
         Ok(intake) => intake,
         Err(disposition) => {
-            let answer = record.end(&disposition, receiver.pause());
+            let answer = receiver.end(record, &disposition);
             let response = respond_unread(&answer, disposition, payload);
             return Ok(ServiceResponse::new(request, response).map_into_right_body());
         }
@@ -101,7 +102,7 @@ where
     let claim = match record.in_span(receiver.claim(&intake.verified, intake.now)).await {
         Ok(claim) => claim,
         Err(disposition) => {
-            let answer = record.end(&disposition, receiver.pause());
+            let answer = receiver.end(record, &disposition);
             let response = respond(&answer, disposition);
             return Ok(ServiceResponse::new(request, response).map_into_right_body());
         }
@@ -112,6 +113,7 @@ where
     request.extensions_mut().insert(Slot::new(intake.verified, receiver.settings(), &seat));
     // Nothing here may hold the request from now on: see `Seat`.
     let routed = ServiceRequest::from_parts(request, Payload::from(body));
+    let watch = Stopwatch::start();
     let route = pin!(async { inner.call(routed).await });
     let deadline = receiver.settings().deadline(started);
     let ran = record.in_span(run(route, deadline)).await;
@@ -121,18 +123,19 @@ where
         Ran::Panicked => Disposition::Panicked,
         Ran::TimedOut => Disposition::TimedOut,
     };
+    meter::handled(receiver.verifier().scheme().name().as_str(), "inline", disposition.outcome(), watch);
     let now = intake.now.saturating_add(started.elapsed());
     record.in_span(receiver.settle(claim, &disposition, now)).await;
     match ran {
         Ran::Ended(response) => {
             let status = response.as_ref().map_or_else(status_of, ServiceResponse::status);
-            record.end_as(&disposition, status.as_u16());
+            receiver.end_as(record, &disposition, status.as_u16());
             let mut response = response?.map_into_left_body();
             response.response_mut().extensions_mut().insert(disposition);
             Ok(response)
         }
         Ran::Panicked | Ran::TimedOut => {
-            let answer = record.end(&disposition, receiver.pause());
+            let answer = receiver.end(record, &disposition);
             let response = respond(&answer, disposition);
             match seat.request() {
                 Some(request) => Ok(ServiceResponse::new(request, response).map_into_right_body()),

@@ -27,6 +27,7 @@
 mod body;
 mod extractor;
 mod head;
+mod health;
 mod intake;
 mod middleware;
 mod respond;
@@ -34,9 +35,12 @@ mod server;
 mod service;
 
 pub use extractor::ExtractError;
+pub use health::{Health, liveness_at};
 pub use middleware::{Middleware, MiddlewareService};
 pub use server::harden;
 pub use service::At;
+
+use actix_web::dev::{AppService, ResourceDef};
 
 use crate::dedupe::DedupeStore;
 use crate::receiver::{Mode, Receiver};
@@ -59,4 +63,10 @@ impl<H: 'static, S: DedupeStore> Receiver<H, S> {
     pub fn middleware(&self) -> Middleware<H, S> {
         Middleware::new(self.clone())
     }
+}
+
+/// A path as it is for a resource of actix-web itself: `hooks` and `/hooks` are the same, and "" is the scope's own path.
+fn resource(config: &AppService, path: String) -> ResourceDef {
+    let slash = !path.starts_with('/') && (config.is_root() || !path.is_empty());
+    ResourceDef::new(if slash { format!("/{path}") } else { path })
 }

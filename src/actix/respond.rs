@@ -35,9 +35,14 @@ pub(super) fn plain(answer: &Answer) -> HttpResponse {
 /// closes the connection instead while the payload is alive, so the response keeps it alive.
 pub(super) fn respond_unread(answer: &Answer, disposition: Disposition, rest: Payload) -> HttpResponse {
     let mut response = bare(answer);
-    response.head_mut().set_connection_type(actix_http::ConnectionType::Close);
     response.extensions_mut().insert(disposition);
-    let text = Bytes::from_static(answer.body().as_bytes());
+    close_after(response, answer.body(), rest)
+}
+
+/// `response` with this text, after which the connection is closed.
+pub(super) fn close_after(mut response: HttpResponse, text: &'static str, rest: Payload) -> HttpResponse {
+    response.head_mut().set_connection_type(actix_http::ConnectionType::Close);
+    let text = Bytes::from_static(text.as_bytes());
     response.set_body(Unread { text: Some(text), _rest: rest }).map_into_boxed_body()
 }
 

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use actix_service::fn_service;
-use actix_web::dev::{AppService, HttpServiceFactory, ResourceDef, ServiceRequest, ServiceResponse};
+use actix_web::dev::{AppService, HttpServiceFactory, ServiceRequest, ServiceResponse};
 
 use crate::actix::intake::take_in;
 use crate::actix::respond::{respond, respond_unread};
@@ -23,9 +23,7 @@ impl<H, S> At<H, S> {
 
 impl<H: 'static, S: Mode<H>> HttpServiceFactory for At<H, S> {
     fn register(self, config: &mut AppService) {
-        // As for a resource of actix-web itself: `hooks` and `/hooks` are the same, and "" is the scope's own path.
-        let slash = !self.path.starts_with('/') && (config.is_root() || !self.path.is_empty());
-        let resource = ResourceDef::new(if slash { format!("/{}", self.path) } else { self.path });
+        let resource = super::resource(config, self.path);
         let receiver = self.receiver;
         let service = fn_service(move |request: ServiceRequest| {
             let receiver = receiver.clone();
@@ -41,11 +39,11 @@ async fn receive<H, S: Mode<H>>(receiver: &Receiver<H, S>, request: ServiceReque
     let response = match take_in(receiver, &request, &mut payload).await {
         Ok(mut intake) => {
             let disposition = record.in_span(S::work(receiver, &mut intake.verified, intake.now, &record)).await;
-            let answer = record.end(&disposition, receiver.pause());
+            let answer = receiver.end(record, &disposition);
             respond(&answer, disposition)
         }
         Err(disposition) => {
-            let answer = record.end(&disposition, receiver.pause());
+            let answer = receiver.end(record, &disposition);
             respond_unread(&answer, disposition, payload)
         }
     };

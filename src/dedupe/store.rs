@@ -5,6 +5,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use super::key::{ClaimKey, Fingerprint};
+use crate::meter::Failing;
 use crate::time::Timestamp;
 
 /// Remembers which deliveries are being worked on and which are done.
@@ -28,6 +29,9 @@ pub trait DedupeStore: Send + Sync + 'static {
     /// Whether this store remembers nothing. A receiver then neither makes keys nor claims: every delivery is new.
     #[doc(hidden)]
     const DANGER_REMEMBERS_NOTHING: bool = false;
+
+    /// What metrics call it.
+    const ENGINE: &'static str = "other";
 
     /// Claims `key` until `lease` from `now`.
     ///
@@ -145,5 +149,14 @@ impl StoreError {
     #[must_use]
     pub fn unavailable(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self::Unavailable(error.into())
+    }
+}
+
+impl Failing for StoreError {
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::Unavailable(_) => "unavailable",
+        }
     }
 }

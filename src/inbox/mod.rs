@@ -22,7 +22,7 @@ pub use bell::{Bell, Listener};
 pub use entry::{Entry, Query, Replay, State, Stats};
 #[cfg(feature = "postgres")]
 #[cfg_attr(docsrs, doc(cfg(feature = "postgres")))]
-pub use postgres::{PostgresInbox, PostgresInboxBuilder, PostgresInboxError, PostgresInboxMistake};
+pub use postgres::{PostgresEffects, PostgresInbox, PostgresInboxBuilder, PostgresInboxError, PostgresInboxMistake};
 pub use promise::{AtLeastOnce, ExactlyOnce, Promise, TransactionalHandlers};
 #[cfg(feature = "sqlite")]
 #[cfg_attr(docsrs, doc(cfg(feature = "sqlite")))]
@@ -38,6 +38,11 @@ pub use crate::verify::StoredDelivery;
 #[cfg(feature = "sqlite")]
 #[cfg_attr(docsrs, doc(cfg(feature = "sqlite")))]
 pub use rusqlite;
+
+/// The client of PostgreSQL that the inbox uses: what a handler writes with is of this crate.
+#[cfg(feature = "postgres")]
+#[cfg_attr(docsrs, doc(cfg(feature = "postgres")))]
+pub use tokio_postgres;
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -123,6 +128,36 @@ impl<E: WebhookEvent, S: InboxStore> Inbox<E, S> {
         H: TransactionalHandlers<S::Effects, Event = E>,
     {
         WorkersBuilder::new(self.clone(), ExactlyOnce(handlers))
+    }
+}
+
+#[cfg(feature = "metrics")]
+impl<E, S: InboxStore> Inbox<E, S> {
+    /// Counts what is in the inbox and tells the metrics. Workers do so by themselves
+    /// ([`sample_every`](WorkersBuilder::sample_every)); this is for a process that has none.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot be reached: the metrics stay as they were.
+    #[cfg_attr(docsrs, doc(cfg(feature = "metrics")))]
+    pub async fn sample(&self) -> Result<Stats, InboxError> {
+        let stats = crate::meter::timed(store::named::<S>(), "stats", self.store.stats()).await?;
+        let now = self.clock.now();
+        let oldest = stats.oldest.map_or(Duration::ZERO, |oldest| now.since(oldest));
+        let states = [
+            (State::Pending, stats.pending),
+            (State::Running, stats.running),
+            (State::Waiting, stats.waiting),
+            (State::Done, stats.done),
+            (State::Dead, stats.dead),
+        ];
+        let depth = crate::meter::Depth {
+            states: states.map(|(state, count)| (state.as_str(), count)),
+            oldest: oldest.as_secs_f64(),
+            sampled: now.as_millis() as f64 / 1e3,
+        };
+        crate::meter::sampled(S::ENGINE, depth);
+        Ok(stats)
     }
 }
 

@@ -4,10 +4,12 @@ use bytes::Bytes;
 
 use super::Inbox;
 use super::step;
-use super::store::{Accepted, InboxError, InboxStore, Incoming};
+use super::store::{Accepted, InboxError, InboxStore, Incoming, named};
+use crate::causes::{Causes, in_one_line};
 use crate::crypto::RunningDigest;
 use crate::dedupe::Fingerprint;
 use crate::event::WebhookEvent;
+use crate::meter::timed;
 use crate::receiver::{Disposition, Mode, NoHandlers, Receiver, ReceiverBuilder, Record, claim_key, guarded, open};
 use crate::time::Timestamp;
 use crate::verify::{Delivery, Verified};
@@ -43,10 +45,16 @@ impl<E: WebhookEvent, S: InboxStore> Mode<NoHandlers> for Inbox<E, S> {
             Ok(Accepted::Duplicate(_)) => Disposition::Duplicate,
             Ok(Accepted::Conflict) => Disposition::Conflict,
             Err(error) => {
+                let error = Causes(&error);
                 tracing::error!(%error, "the inbox cannot keep the delivery; the sender is asked to come back");
                 Disposition::StoreUnavailable
             }
         }
+    }
+
+    async fn could_record(&self) -> Result<(), String> {
+        let pinged = timed(named::<S>(), "ping", self.store.ping()).await;
+        pinged.map_err(|error| in_one_line(&error))
     }
 }
 
@@ -70,9 +78,12 @@ impl<E: WebhookEvent, S: InboxStore> Inbox<E, S> {
 
     async fn accept(&self, incoming: Incoming, now: Timestamp) -> Result<Accepted, InboxError> {
         let accepting = self.store.accept(incoming, now);
-        let accepted = tokio::time::timeout(self.answer_within, accepting).await;
-        // It may be kept after all; the sender's retry is then a duplicate.
-        accepted.unwrap_or(Err(InboxError::TooSlow(self.answer_within)))
+        let accepting = async {
+            let accepted = tokio::time::timeout(self.answer_within, accepting).await;
+            // It may be kept after all; the sender's retry is then a duplicate.
+            accepted.unwrap_or(Err(InboxError::TooSlow(self.answer_within)))
+        };
+        timed(named::<S>(), "accept", accepting).await
     }
 }
 

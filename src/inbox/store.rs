@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::dedupe::{ClaimKey, Fingerprint, Settled};
 use crate::dispatch::HandlerError;
 use crate::inbox::{Bell, Entry, Query, Replay, State, Stats};
+use crate::meter::{Failing, Named};
 use crate::time::Timestamp;
 use crate::verify::StoredDelivery;
 
@@ -46,6 +47,9 @@ use crate::verify::StoredDelivery;
 /// A store that cannot answer returns an error. It never answers "new" because it does not know, and never leaves half
 /// a record.
 pub trait InboxStore: Send + Sync + 'static {
+    /// What metrics call it.
+    const ENGINE: &'static str = "other";
+
     /// Keeps a delivery, durably.
     ///
     /// # Errors
@@ -306,6 +310,30 @@ impl InboxError {
     pub fn unavailable(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self::Unavailable(error.into())
     }
+}
+
+impl Failing for InboxError {
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::TooSlow(_) => "too_slow",
+            Self::Unavailable(_) => "unavailable",
+        }
+    }
+}
+
+impl Failing for CommitError {
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Effect(_) => "effect",
+            Self::Inbox(error) => error.kind(),
+        }
+    }
+}
+
+/// What metrics call an inbox in a store `S`.
+pub(super) const fn named<S: InboxStore>() -> Named {
+    Named { store: "inbox", engine: S::ENGINE }
 }
 
 /// Without the token: who knows it could settle the lease.

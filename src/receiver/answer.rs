@@ -145,6 +145,14 @@ impl Disposition {
         }
     }
 
+    /// The reason of a rejection as one word; empty for everything else.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            Self::Rejected(rejection) => rejection.as_str(),
+            _ => "",
+        }
+    }
+
     /// Why, as text for logs. Holds nothing of a secret, a signature or a body; a handler's own error stands as the
     /// handler wrote it.
     #[must_use]

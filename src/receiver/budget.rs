@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use crate::meter;
+
 /// A number of bytes that bodies may take up together.
 #[derive(Debug)]
 pub(crate) struct Budget {
@@ -34,6 +36,7 @@ impl Held {
         let taken = self.budget.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok();
         if taken {
             self.bytes += more;
+            meter::held(more);
         }
         taken
     }
@@ -42,6 +45,9 @@ impl Held {
 impl Drop for Held {
     fn drop(&mut self) {
         self.budget.left.fetch_add(self.bytes, Ordering::Relaxed);
+        if self.bytes > 0 {
+            meter::let_go(self.bytes);
+        }
     }
 }
 

@@ -8,6 +8,7 @@ mod budget;
 mod builder;
 mod effect_key;
 mod mode;
+mod readiness;
 mod record;
 
 pub use answer::{Answer, Disposition};
@@ -16,6 +17,7 @@ pub use builder::{BuildError, NoHandlers, OnUndecodable, ReceiverBuilder};
 pub(crate) use builder::{Limits, Settings};
 pub use effect_key::EffectKey;
 pub use mode::Mode;
+pub use readiness::{Readiness, ReadinessBuilder, Unready};
 pub(crate) use record::Record;
 
 use std::fmt;
@@ -27,9 +29,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use bytes::Bytes;
 use tokio::time::Instant;
 
+use crate::causes::Causes;
 use crate::dedupe::{Claim, ClaimKey, Claimed, DedupeStore, Fingerprint};
 use crate::dispatch::{Handlers, Interest, Outcome, Ran, run};
 use crate::event::{Opened, WebhookEvent};
+use crate::meter::{self, Named, Stopwatch};
 use crate::request::RequestView;
 use crate::scheme::Scheme;
 use crate::store::MemoryStore;
@@ -71,7 +75,7 @@ impl<H, S: Mode<H>> Receiver<H, S> {
             Ok(mut verified) => record.in_span(S::work(self, &mut verified, now, &record)).await,
             Err(disposition) => disposition,
         };
-        record.end(&disposition, self.pause())
+        self.end(record, &disposition)
     }
 }
 
@@ -85,7 +89,12 @@ impl<H: Handlers, S: DedupeStore> Receiver<H, S> {
         };
         let started = Instant::now();
         let disposition = match guarded(|| self.decode(verified, record)) {
-            Ok(Ok(event)) => self.dispatch(event, verified.delivery(), started).await,
+            Ok(Ok(event)) => {
+                let watch = Stopwatch::start();
+                let disposition = self.dispatch(event, verified.delivery(), started).await;
+                meter::handled(verified.delivery().source().as_str(), "inline", disposition.outcome(), watch);
+                disposition
+            }
             Ok(Err(disposition)) | Err(disposition) => disposition,
         };
         self.settle(claim, &disposition, now.saturating_add(started.elapsed())).await;
@@ -150,6 +159,18 @@ impl<H, S> Receiver<H, S> {
         self.inner.verifier.verify(request, now).map_err(Disposition::Rejected)
     }
 
+    /// Closes the record of a request and gives the answer.
+    pub(crate) fn end(&self, record: Record, disposition: &Disposition) -> Answer {
+        let answer = disposition.answer(self.pause());
+        self.end_as(record, disposition, answer.status());
+        answer
+    }
+
+    /// Closes the record of a delivery that somebody else, such as the user's own route, answered with `status`.
+    pub(crate) fn end_as(&self, record: Record, disposition: &Disposition, status: u16) {
+        record.end_as(self.inner.verifier.scheme().name(), disposition, status);
+    }
+
     /// How long a sender is asked to wait before another try.
     pub(crate) fn pause(&self) -> std::time::Duration {
         self.inner.settings.retry_after
@@ -170,13 +191,14 @@ impl<H, S: DedupeStore> Receiver<H, S> {
         let delivery = verified.delivery();
         let key = claim_key(delivery);
         let fingerprint = Fingerprint::of(delivery.raw());
-        match self.inner.store.claim(&key, fingerprint, self.inner.settings.lease(), now).await {
+        let claiming = self.inner.store.claim(&key, fingerprint, self.inner.settings.lease(), now);
+        match meter::timed(named::<S>(), "claim", claiming).await {
             Ok(Claimed::New(token)) => Ok(Some(Claim::new(Arc::clone(&self.inner.store), token))),
             Ok(Claimed::Done) => Err(Disposition::Duplicate),
             Ok(Claimed::InFlight { .. }) => Err(Disposition::InFlight),
             Ok(Claimed::Conflict) => Err(Disposition::Conflict),
             Err(error) => {
-                tracing::error!(%error, "the dedupe store cannot answer; the sender is asked to come back");
+                tracing::error!(error = %Causes(&error), "the dedupe store cannot answer; the sender is asked to come back");
                 Err(Disposition::StoreUnavailable)
             }
         }
@@ -186,14 +208,20 @@ impl<H, S: DedupeStore> Receiver<H, S> {
     pub(crate) async fn settle(&self, claim: Option<Claim<S>>, disposition: &Disposition, now: Timestamp) {
         let Some(claim) = claim else { return };
         let done = disposition.answer(self.pause()).is_success();
-        let settled = if done { claim.complete(now).await } else { claim.release(now).await };
+        let settled = if done {
+            meter::timed(named::<S>(), "complete", claim.complete(now)).await
+        } else {
+            meter::timed(named::<S>(), "release", claim.release(now)).await
+        };
         match settled {
             Ok(crate::dedupe::Settled::Current) => {}
             Ok(crate::dedupe::Settled::Superseded) => {
                 tracing::error!("the claim was taken over by another run; the event may have been handled twice");
             }
             // The work is done or undone already: what the sender is told stays true without the record.
-            Err(error) => tracing::error!(%error, done, "the dedupe store did not record how the delivery ended"),
+            Err(error) => {
+                tracing::error!(error = %Causes(&error), done, "the dedupe store did not record how the delivery ended")
+            }
         }
     }
 }
@@ -231,6 +259,11 @@ impl<H, S> Receiver<H, S> {
     pub(crate) fn now(&self) -> Timestamp {
         self.inner.clock.now()
     }
+}
+
+/// What metrics call a dedupe store.
+pub(crate) const fn named<S: DedupeStore>() -> Named {
+    Named { store: "dedupe", engine: S::ENGINE }
 }
 
 /// Runs code of the user's that does not wait, such as that which decodes a payload, and keeps its panics inside.

@@ -2,9 +2,11 @@
 
 use bytes::Bytes;
 
+use crate::causes::in_one_line;
 use crate::dedupe::DedupeStore;
 use crate::dispatch::Handlers;
-use crate::receiver::{Disposition, Receiver, Record};
+use crate::meter;
+use crate::receiver::{Disposition, Receiver, Record, named};
 use crate::time::Timestamp;
 use crate::verify::Verified;
 
@@ -29,6 +31,10 @@ pub trait Mode<H>: Sized + Send + Sync + 'static {
         now: Timestamp,
         record: &Record,
     ) -> impl Future<Output = Disposition> + Send;
+
+    /// Whether what remembers could record something now; otherwise why not.
+    #[doc(hidden)]
+    fn could_record(&self) -> impl Future<Output = Result<(), String>> + Send;
 }
 
 impl<H: Handlers, S: DedupeStore> Mode<H> for S {
@@ -39,5 +45,10 @@ impl<H: Handlers, S: DedupeStore> Mode<H> for S {
         record: &Record,
     ) -> Disposition {
         receiver.work(verified, now, record).await
+    }
+
+    async fn could_record(&self) -> Result<(), String> {
+        let pinged = meter::timed(named::<S>(), "ping", DedupeStore::ping(self)).await;
+        pinged.map_err(|error| in_one_line(&error))
     }
 }

@@ -2,13 +2,14 @@
 //!
 //! Fields are names, numbers and words of our own; no secret, signature or body is among them.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tracing::field::{Empty, display};
 use tracing::{Instrument, Level, Span};
 
-use crate::ids::EventType;
-use crate::receiver::{Answer, Disposition};
+use crate::ids::{EventType, Source};
+use crate::meter::{self, Stopwatch};
+use crate::receiver::Disposition;
 use crate::verify::Delivery;
 
 /// The record of one request.
@@ -17,6 +18,7 @@ use crate::verify::Delivery;
 pub struct Record {
     span: Span,
     started: Option<Instant>,
+    watch: Stopwatch,
 }
 
 impl Record {
@@ -35,7 +37,7 @@ impl Record {
         );
         // Asking for the time costs more than all the rest of this when nobody listens.
         let started = (!span.is_disabled()).then(Instant::now);
-        Self { span, started }
+        Self { span, started, watch: Stopwatch::start() }
     }
 
     pub(crate) fn in_span<F: Future>(&self, work: F) -> tracing::instrument::Instrumented<F> {
@@ -43,6 +45,9 @@ impl Record {
     }
 
     pub(crate) fn verified(&self, delivery: &Delivery) {
+        let skew =
+            delivery.timestamp().map(|signed| delivery.received_at().as_millis().saturating_sub(signed.as_millis()));
+        meter::verified(delivery.source().as_str(), delivery.key_id().as_str(), skew, delivery.raw().len());
         if self.span.is_disabled() {
             return;
         }
@@ -58,15 +63,9 @@ impl Record {
         }
     }
 
-    /// Closes the record and gives the answer.
-    pub(crate) fn end(self, disposition: &Disposition, pause: Duration) -> Answer {
-        let answer = disposition.answer(pause);
-        self.end_as(disposition, answer.status());
-        answer
-    }
-
     /// Closes the record of a delivery that somebody else, such as the user's own route, answered with `status`.
-    pub(crate) fn end_as(self, disposition: &Disposition, status: u16) {
+    pub(crate) fn end_as(self, source: &Source, disposition: &Disposition, status: u16) {
+        meter::answered(source.as_str(), disposition.outcome(), disposition.kind(), status, self.watch);
         let level = level(disposition, status);
         let outcome = disposition.outcome();
         if !self.span.is_disabled() {
@@ -134,7 +133,8 @@ mod tests {
         let _second = tracing::Dispatch::new(tracing_subscriber::registry());
         tracing::subscriber::with_default(subscriber, || {
             tracing::callsite::rebuild_interest_cache();
-            Record::begin().end_as(&Disposition::Released, 418);
+            let source = Source::new("acme").unwrap();
+            Record::begin().end_as(&source, &Disposition::Released, 418);
         });
         let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
         assert!(text.contains("status=418") && text.contains("WARN") && !text.contains("status=500"), "{text}");

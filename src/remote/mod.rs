@@ -11,6 +11,7 @@ use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
+pub(crate) use crate::causes::in_one_line as reason;
 use crate::dedupe::Settled;
 
 /// Work that goes on when nobody waits for it any more. Bounded in number and in time: what does not fit is left to
@@ -158,21 +159,6 @@ impl Health {
             tracing::error!(store = self.name, reason, "{} is away: deliveries are answered 503", self.what);
         }
     }
-}
-
-/// An error with its causes, in one line.
-pub(crate) fn reason(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let next = error.to_string();
-        // Some errors say what their cause says.
-        if !text.ends_with(&next) {
-            text = format!("{text}: {next}");
-        }
-        cause = error.source();
-    }
-    text
 }
 
 /// The store did not answer in time.

@@ -18,6 +18,7 @@ use self::finished::{Done, Finished};
 use self::shard::Shards;
 use self::tally::{Counts, Expiries, Tally};
 use crate::dedupe::{ClaimKey, ClaimToken, Claimed, DedupeStore, Fingerprint, Settled, StoreError};
+use crate::meter::{Keys, forgotten_early};
 use crate::time::Timestamp;
 
 /// Remembers in the memory of this process: bounded, fast, and gone with the process.
@@ -40,6 +41,7 @@ pub struct MemoryStore {
     warn_at: u64,
     warned: AtomicBool,
     forgotten: AtomicU64,
+    keys: Keys,
 }
 
 impl MemoryStore {
@@ -86,6 +88,7 @@ impl MemoryStore {
             warn_at: (capacity.saturating_mul(4) / 5).max(1),
             warned: AtomicBool::new(false),
             forgotten: AtomicU64::new(0),
+            keys: Keys::default(),
         }
     }
 
@@ -185,6 +188,7 @@ impl MemoryStore {
     }
 
     fn warn_of_a_forgotten_key(&self) {
+        forgotten_early();
         let forgotten = self.forgotten.fetch_add(1, Ordering::Relaxed) + 1;
         // At 1, 2, 4, 8 …: seen at once, and no flood.
         if forgotten.is_power_of_two() {
@@ -199,6 +203,8 @@ impl MemoryStore {
 }
 
 impl DedupeStore for MemoryStore {
+    const ENGINE: &'static str = "memory";
+
     async fn claim(
         &self,
         key: &ClaimKey,
@@ -212,6 +218,10 @@ impl DedupeStore for MemoryStore {
             self.sweep(now);
             attempt = self.try_claim(key, print, until, now);
         }
+        self.keys.tell(now, || {
+            let Counts { in_flight, remembered } = self.tally.counts();
+            [in_flight, remembered, self.capacity]
+        });
         match attempt {
             Attempt::Answered(answer) => Ok(answer),
             Attempt::Claimed(epoch, counts) => {

@@ -111,6 +111,8 @@ impl PostgresStore {
 }
 
 impl DedupeStore for PostgresStore {
+    const ENGINE: &'static str = "postgres";
+
     async fn claim(
         &self,
         key: &ClaimKey,

@@ -73,6 +73,8 @@ impl RedisStore {
 }
 
 impl DedupeStore for RedisStore {
+    const ENGINE: &'static str = "redis";
+
     async fn claim(
         &self,
         key: &ClaimKey,

@@ -11,6 +11,7 @@ use crate::ids::{InvalidId, TenantId};
 use crate::keyring::{KeySet, Keyring, KeyringError};
 use crate::request::{FieldLine, RequestHead};
 use crate::scheme::Scheme;
+use crate::time::Timestamp;
 
 /// The keys of a receiver: one [`Keyring`], or a choice of keyrings by request.
 #[derive(Clone)]
@@ -69,6 +70,14 @@ impl Keys {
         match &self.0 {
             Choice::One(keyring) => keyring.bind(format),
             Choice::ByRequest { decoy, .. } => decoy.bind(format),
+        }
+    }
+
+    /// Whether there is a key that counts at `now`. Of keys that are chosen by request nothing is known without one.
+    pub(super) fn are_usable(&self, now: Timestamp) -> bool {
+        match &self.0 {
+            Choice::One(keyring) => keyring.snapshot().primary(now).is_some(),
+            Choice::ByRequest { .. } => true,
         }
     }
 

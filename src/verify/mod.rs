@@ -66,6 +66,11 @@ impl Verifier {
         &self.scheme
     }
 
+    /// Whether anything could be verified at `now`.
+    pub(crate) fn has_keys(&self, now: Timestamp) -> bool {
+        self.keys.are_usable(now)
+    }
+
     /// Verifies a whole request as of `now`.
     ///
     /// # Errors

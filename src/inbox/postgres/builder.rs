@@ -6,11 +6,14 @@ use std::time::Duration;
 
 use deadpool_postgres::{Client, Pool};
 use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
-use tokio_postgres::{Config, Error};
+use tokio_postgres::Config;
 
 use super::accept::Accepts;
 use super::columns::salt_of;
+use super::effects::Stage;
+use super::error::{PostgresInboxError, PostgresInboxMistake};
 use super::layout;
 use super::rope::{Rope, Way};
 use super::statements::Statements;
@@ -19,7 +22,7 @@ use crate::inbox::Bell;
 use crate::remote::postgres::{Link, Pooled, Server, Timeouts, is_schema, quoted};
 use crate::remote::{
     DEFAULT_RESPONSE_TIMEOUT, DEFAULT_RETENTION, Health, Later, MAX_RETENTION, MIN_RESPONSE_TIMEOUT, MIN_RETENTION,
-    TooLate, reason,
+    TooLate,
 };
 
 /// Builds a [`PostgresInbox`]. What to decide, in this order: which server, in which schema, for how long it remembers,
@@ -32,9 +35,11 @@ pub struct PostgresInboxBuilder {
     keep_dead: Option<Duration>,
     queue: usize,
     connections: usize,
+    handler_connections: usize,
+    handler_pool: Option<Pool>,
+    existing: bool,
     response_timeout: Duration,
     unflushed_commits: bool,
-    existing: bool,
 }
 
 impl PostgresInboxBuilder {
@@ -54,9 +59,11 @@ impl PostgresInboxBuilder {
             keep_dead: None,
             queue: 4096,
             connections: 8,
+            handler_connections: 16,
+            handler_pool: None,
+            existing: false,
             response_timeout: DEFAULT_RESPONSE_TIMEOUT,
             unflushed_commits: false,
-            existing: false,
         }
     }
 
@@ -95,6 +102,30 @@ impl PostgresInboxBuilder {
         self
     }
 
+    /// How many connections handlers may have at once that write in the transaction of the completion
+    /// ([`transactional_workers`](crate::inbox::Inbox::transactional_workers)): 1 to 1,000; 16 unless told. They are apart
+    /// from the others, so that deliveries are accepted however long handlers take, and are opened when they are needed.
+    /// Workers may run more handlers at once than there are connections: those wait for their turn.
+    pub fn handler_connections(mut self, most: usize) -> Self {
+        self.handler_connections = most;
+        self
+    }
+
+    /// The pool that such handlers have their connections of, which may be of another role: the program's own, for which
+    /// the inbox sets nothing. With [`with_pool`](PostgresInbox::with_pool) it is the same pool unless told, and
+    /// handlers have half of it at most.
+    pub fn handler_pool(mut self, pool: Pool) -> Self {
+        self.handler_pool = Some(pool);
+        self
+    }
+
+    /// Opens an inbox that is there, or none: neither schema nor tables are made. For tools, whose mistyped schema would
+    /// otherwise be an empty inbox.
+    pub fn existing(mut self) -> Self {
+        self.existing = true;
+        self
+    }
+
     /// How long an answer may take, waiting for a connection included, before the inbox counts as away: 10 ms to 10 s;
     /// 500 ms unless told, so that a sender has its 503 within a second. No lock is asked for more than twice, nor for
     /// longer than a third of it each time. Operators' questions may take 10 s.
@@ -107,13 +138,6 @@ impl PostgresInboxBuilder {
     /// crashes. For tests.
     pub fn danger_unflushed_commits(mut self) -> Self {
         self.unflushed_commits = true;
-        self
-    }
-
-    /// Opens an inbox that is there, or none: neither a schema nor a table is made. For tools, whose mistyped URL would
-    /// otherwise be an empty inbox.
-    pub fn existing(mut self) -> Self {
-        self.existing = true;
         self
     }
 
@@ -137,22 +161,20 @@ impl PostgresInboxBuilder {
         let prepare = async {
             let mut client = pool.get().await.map_err(PostgresInboxError::unreachable)?;
             check(&client, self.unflushed_commits).await?;
-            if self.existing {
-                return layout::expect(&client, &self.schema).await;
-            }
-            layout::ensure(&mut client, &self.schema).await
+            layout::ensure(&mut client, &self.schema, self.existing).await
         };
         timeout(BUILD_LIMIT, prepare).await.map_err(|_| PostgresInboxError::unreachable(TooLate(BUILD_LIMIT)))??;
+        let stage = self.stage(&pool, home.clone())?;
         let bell = Bell::default();
         let way = match &self.server {
             Server::Ours(Ok(config)) => Way::Own(listening(config, self.response_timeout)),
             _ => Way::Pool(pool.clone()),
         };
-        let size = pool.status().max_size;
+        let (size, salt) = (pool.status().max_size, salt_of(&self.schema));
         let inner = Inner {
             rope: Rope::hang(way, bell.clone(), &self.schema, &home),
             bell,
-            statements: Statements::new(&quoted(&self.schema), self.response_timeout / 3),
+            statements: Statements::new(&quoted(&self.schema), salt, self.response_timeout / 3),
             accepts: Accepts::new(self.queue, WRITERS.min(size / 2).max(1), home),
             link: Link {
                 pool,
@@ -161,12 +183,27 @@ impl PostgresInboxBuilder {
                 health: Health::new("postgres", "the inbox"),
             },
             later: Later::here(),
-            salt: salt_of(&self.schema),
+            salt,
+            stage,
             schema: self.schema,
             retention: self.retention,
             keep_dead: self.keep_dead,
         };
         Ok(PostgresInbox { inner: Arc::new(inner) })
+    }
+
+    fn stage(&self, pool: &Pool, home: Handle) -> Result<Stage, PostgresInboxError> {
+        let (pool, turns, own) = match (&self.handler_pool, &self.server) {
+            (Some(theirs), _) => (theirs.clone(), theirs.status().max_size, false),
+            (None, Server::Ours(Ok(config))) => {
+                let timeouts = Timeouts { turn: None, answer: self.response_timeout, statements: false };
+                let (connections, home) = (self.handler_connections, home.clone());
+                let pooled = Pooled { config, home, connections, timeouts, settings: &[], clean: true };
+                (pooled.build().map_err(PostgresInboxError::unreachable)?, connections, true)
+            }
+            (None, _) => (pool.clone(), (pool.status().max_size / 2).max(1), false),
+        };
+        Ok(Stage { pool, own, turns: Arc::new(Semaphore::new(turns)), home })
     }
 
     fn pool(&self, config: &Config, home: Handle) -> Result<Pool, PostgresInboxError> {
@@ -196,6 +233,9 @@ impl PostgresInboxBuilder {
         }
         if !(2..=1_000).contains(&self.connections) {
             mistakes.push(PostgresInboxMistake::Connections { given: self.connections });
+        }
+        if !(1..=1_000).contains(&self.handler_connections) {
+            mistakes.push(PostgresInboxMistake::HandlerConnections { given: self.handler_connections });
         }
         if !(MIN_RESPONSE_TIMEOUT..=MAX_RESPONSE_TIMEOUT).contains(&self.response_timeout) {
             mistakes.push(PostgresInboxMistake::ResponseTimeout { given: self.response_timeout });
@@ -247,115 +287,6 @@ async fn check(client: &Client, unflushed_commits: bool) -> Result<(), PostgresI
     }
 }
 
-/// Why an inbox on PostgreSQL could not be built. Never holds a password.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum PostgresInboxError {
-    /// The database cannot hold every text.
-    #[error("the database's encoding is {found}; make one with `ENCODING 'UTF8'` for the inbox")]
-    Encoding {
-        /// Its encoding.
-        found: String,
-    },
-    /// There are tables of these names in the schema that no inbox has made.
-    #[error(
-        "a table `inbox`, `inbox_delivery` or `inbox_numbers` in this schema is another program's: set `schema` to a \
-         name of its own"
-    )]
-    Layout,
-    /// Schema and tables could not be looked up or made.
-    #[error("the inbox's tables cannot be set up: {}", reason(.0))]
-    Migration(#[from] Error),
-    /// There is no inbox in this schema, and it was to be there.
-    #[error("there is no inbox in the schema `{schema}` of this database: nothing has been made in its place")]
-    Missing {
-        /// The schema.
-        schema: String,
-    },
-    /// Settings that are out of their range, at least one.
-    #[error("the PostgreSQL inbox cannot be built: {}", Listed(.0))]
-    Settings(Vec<PostgresInboxMistake>),
-    /// The server answers before a commit would outlast a crash.
-    #[error(
-        "PostgreSQL has `{setting} = off`, and may forget what was acknowledged when it crashes: set it to `on` (`ALTER \
-         ROLE … SET synchronous_commit = on`; `fsync` in postgresql.conf)"
-    )]
-    UnflushedCommits {
-        /// Which of its settings.
-        setting: &'static str,
-    },
-    /// No connection, or the server refused it.
-    #[error("PostgreSQL cannot be reached: {}", reason(.0.as_ref()))]
-    Unreachable(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// A newer program has made the tables.
-    #[error("the inbox has the schema {found}; this program knows {known}: run the newer program")]
-    Version {
-        /// The version of the tables.
-        found: i32,
-        /// The version that this program reads and writes.
-        known: i32,
-    },
-}
-
-impl PostgresInboxError {
-    fn unreachable(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
-        Self::Unreachable(error.into())
-    }
-}
-
-/// A setting of an inbox on PostgreSQL that is out of its range.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum PostgresInboxMistake {
-    /// Fewer than two, or more than a server takes.
-    #[error("`connections` is {given}; set it to 2 to 1000, such as 8")]
-    Connections {
-        /// The setting.
-        given: usize,
-    },
-    /// Shorter than the retention.
-    #[error("`keep_dead` is {given:?}; set it to the retention or more")]
-    KeepDead {
-        /// The setting.
-        given: Duration,
-    },
-    /// No room for a single delivery.
-    #[error("`queue` is 0; set it to how many deliveries may wait, such as 4096")]
-    Queue,
-    /// Shorter than 10 ms, or longer than any sender waits.
-    #[error("`response_timeout` is {given:?}; set it to 10 ms to 10 s, such as 500 ms")]
-    ResponseTimeout {
-        /// The setting.
-        given: Duration,
-    },
-    /// Shorter than a millisecond, or longer than a year.
-    #[error("`retention` is {given:?}; set it to a millisecond to a year, such as 80 hours")]
-    Retention {
-        /// The setting.
-        given: Duration,
-    },
-    /// Empty, longer than PostgreSQL's names, or with a NUL.
-    #[error("`schema` is {given:?}; set it to a name of 1 to 63 bytes, such as countersign")]
-    Schema {
-        /// The setting.
-        given: String,
-    },
-    /// Not the address of a PostgreSQL server. It is not repeated here, since it may hold a password.
-    #[error("the URL of PostgreSQL cannot be read; write postgres://user:password@host:5432/database")]
-    Url,
-}
-
-struct Listed<'a>(&'a [PostgresInboxMistake]);
-
-impl fmt::Display for Listed<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (at, mistake) in self.0.iter().enumerate() {
-            write!(f, "{}{mistake}", if at == 0 { "" } else { "; " })?;
-        }
-        Ok(())
-    }
-}
-
 impl fmt::Debug for PostgresInboxBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PostgresInboxBuilder")
@@ -364,6 +295,8 @@ impl fmt::Debug for PostgresInboxBuilder {
             .field("keep_dead", &self.keep_dead)
             .field("queue", &self.queue)
             .field("connections", &self.connections)
+            .field("handler_connections", &self.handler_connections)
+            .field("existing", &self.existing)
             .field("response_timeout", &self.response_timeout)
             .field("unflushed_commits", &self.unflushed_commits)
             .finish_non_exhaustive()

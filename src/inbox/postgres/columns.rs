@@ -95,7 +95,7 @@ fn hash_of(entity: &str) -> i64 {
 /// What the changes of an entity are made under, one at a time. `salt` is the schema's: two of them share a database, and
 /// nothing else.
 pub(super) fn lock_of(entity: i64, salt: i64) -> i64 {
-    entity.wrapping_add(salt)
+    entity ^ salt
 }
 
 /// The schema's own salt.
@@ -103,7 +103,11 @@ pub(super) fn salt_of(schema: &str) -> i64 {
     hash_of(schema).wrapping_mul(3)
 }
 
-/// A text as PostgreSQL takes it: it knows no NUL, and shows another letter instead.
+/// A text as PostgreSQL takes it: it knows no NUL, and has a question mark there.
 pub(super) fn text(text: &str) -> String {
-    text.replace('\0', "\u{2400}")
+    text.replace('\0', "?")
+}
+
+pub(super) fn hex(number: u128) -> String {
+    format!("{number:032x}")
 }

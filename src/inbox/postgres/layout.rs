@@ -3,7 +3,7 @@
 use deadpool_postgres::{Client, Transaction};
 use tokio_postgres::Error;
 
-use super::builder::PostgresInboxError;
+use super::error::PostgresInboxError;
 use crate::remote::postgres::{SETUP_LOCK, is_race, quoted};
 
 /// What leads from each version to the next; the first makes version 1.
@@ -15,32 +15,24 @@ const VERSION: i32 = MIGRATIONS.len() as i32;
 /// Makes the tables unless they are there, or brings them up to this program's version. Any number of processes may do so
 /// at once: one of them does, the others wait for it and find it done. A role that may not create anything can start where
 /// somebody else has created it.
-pub(super) async fn ensure(client: &mut Client, schema: &str) -> Result<(), PostgresInboxError> {
+///
+/// With `existing` there is an inbox already, or none is made.
+pub(super) async fn ensure(client: &mut Client, schema: &str, existing: bool) -> Result<(), PostgresInboxError> {
     // Somebody else may create the schema by other means than this at the same moment.
     for _ in 0..MOST_TRIES {
-        match try_ensure(client, schema).await {
+        match try_ensure(client, schema, existing).await {
             Err(PostgresInboxError::Migration(error)) if is_race(&error) => {}
             done => return done,
         }
     }
-    try_ensure(client, schema).await
+    try_ensure(client, schema, existing).await
 }
 
-/// That the tables are there, and are those of this program; nothing is made or changed.
-pub(super) async fn expect(client: &Client, schema: &str) -> Result<(), PostgresInboxError> {
-    if !client.query_one(FIND, &[&schema]).await?.try_get("versions")? {
-        return Err(PostgresInboxError::Missing { schema: schema.to_owned() });
-    }
-    match client.query_one(&version_of(schema), &[]).await?.try_get(0)? {
-        VERSION => Ok(()),
-        found => Err(PostgresInboxError::Version { found, known: VERSION }),
-    }
-}
-
-async fn try_ensure(client: &mut Client, schema: &str) -> Result<(), PostgresInboxError> {
+async fn try_ensure(client: &mut Client, schema: &str, existing: bool) -> Result<(), PostgresInboxError> {
     let there = client.query_one(FIND, &[&schema]).await?;
     let found = match there.try_get("versions")? {
         true => Some(client.query_one(&version_of(schema), &[]).await?.try_get(0)?),
+        false if existing => return Err(PostgresInboxError::Missing { schema: schema.to_owned() }),
         false => None,
     };
     if found == Some(VERSION) {

@@ -4,6 +4,8 @@ mod accept;
 mod builder;
 mod claim;
 mod columns;
+mod effects;
+mod error;
 mod layout;
 mod operate;
 mod rope;
@@ -11,7 +13,9 @@ mod rows;
 mod settle;
 mod statements;
 
-pub use builder::{PostgresInboxBuilder, PostgresInboxError, PostgresInboxMistake};
+pub use builder::PostgresInboxBuilder;
+pub use effects::PostgresEffects;
+pub use error::{PostgresInboxError, PostgresInboxMistake};
 
 use std::fmt;
 use std::sync::Arc;
@@ -21,6 +25,7 @@ use deadpool_postgres::Pool;
 use tokio_postgres::types::ToSql;
 
 use self::accept::Accepts;
+use self::effects::Stage;
 use self::rope::Rope;
 use self::rows::read;
 use self::settle::Settle;
@@ -43,6 +48,7 @@ pub struct PostgresInbox {
 
 struct Inner {
     link: Link,
+    stage: Stage,
     statements: Statements,
     accepts: Accepts,
     bell: Bell,
@@ -75,6 +81,8 @@ impl PostgresInbox {
 }
 
 impl InboxStore for PostgresInbox {
+    const ENGINE: &'static str = "postgres";
+
     async fn accept(&self, incoming: Incoming, now: Timestamp) -> Result<Accepted, InboxError> {
         accept::accept(&self.inner, incoming, now).await
     }

@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use super::effects::{ENDED, SUPERSEDED};
 use super::rows::{DELIVERY, ENTRY, NAMES};
 
 /// The statements for one schema. Names are quoted when they get here.
@@ -17,6 +18,9 @@ pub(super) struct Statements {
     pub(super) bury: String,
     pub(super) claim: String,
     pub(super) claim_suspect: String,
+    pub(super) effects_fence: String,
+    pub(super) effects_lock: String,
+    pub(super) effects_seen: String,
     pub(super) extend: String,
     pub(super) finish: String,
     pub(super) forget: String,
@@ -45,8 +49,9 @@ const KEPT: &str = "claim_key, fingerprint, received_at, signed_at, source, tena
     entity, authenticated, content_digest, headers, body";
 
 impl Statements {
-    /// For the tables in `schema`, where no lock is waited for longer than `lock_timeout`.
-    pub(super) fn new(schema: &str, lock_timeout: Duration) -> Self {
+    /// For the tables in `schema`, whose locks are salted with `salt`, where no lock is waited for longer than
+    /// `lock_timeout`.
+    pub(super) fn new(schema: &str, salt: i64, lock_timeout: Duration) -> Self {
         let (inbox, delivery) = (format!("{schema}.inbox"), format!("{schema}.inbox_delivery"));
         let numbers = format!("{schema}.inbox_numbers").replace('\'', "''");
         let settings = format!(
@@ -159,12 +164,43 @@ impl Statements {
                 SELECT count(*) AS pruned FROM gone"
             )
         };
+        // In the transaction of a handler, and in no other: one that it has begun itself is not ours to commit.
+        let ours = format!(
+            "guard AS MATERIALIZED (
+                SELECT (CASE WHEN coalesce(current_setting('countersign.run', true), '') = $3::text
+                    THEN (({settings}) IS NOT NULL)::text ELSE '{ENDED}' END)::boolean AS holds
+            )"
+        );
         Self {
             accept: accept(&guard, "0"),
             accept_in_order: accept(locked, &in_order),
             begin: format!(
                 "BEGIN ISOLATION LEVEL READ COMMITTED; \
                  SELECT {settings}, set_config('countersign.locked', 'on', true)"
+            ),
+            effects_lock: format!(
+                "WITH {ours}
+                SELECT pg_advisory_xact_lock(entity # {salt})
+                FROM {inbox}, guard
+                WHERE number = $1 AND token = $2 AND state = 1 AND entity IS NOT NULL AND guard.holds"
+            ),
+            effects_fence: format!(
+                "WITH {ours},
+                before AS MATERIALIZED (SELECT entity, silent FROM {inbox} WHERE number = $1),
+                changed AS (
+                    UPDATE {inbox} SET state = 3, due_at = $4::bigint, finished_at = $4::bigint, silent = 0,
+                        last_error = NULL
+                    FROM guard WHERE number = $1 AND token = $2 AND state = 1 AND guard.holds
+                    RETURNING 1
+                ),
+                {}
+                SELECT (CASE WHEN EXISTS (SELECT FROM changed) THEN 'true' ELSE '{SUPERSEDED}' END)::boolean AS did,
+                    EXISTS (SELECT FROM promoted) OR EXISTS (SELECT FROM before WHERE silent > 0) AS next",
+                promote("(SELECT entity FROM before)", "$4::bigint")
+            ),
+            effects_seen: format!(
+                "SELECT held.state, held.token = $2::bytea AS mine
+                FROM (VALUES (1)) AS one LEFT JOIN {inbox} AS held ON held.number = $1"
             ),
             forget: format!(
                 "WITH {guard},

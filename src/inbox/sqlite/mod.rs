@@ -109,6 +109,8 @@ impl SqliteInbox {
 }
 
 impl InboxStore for SqliteInbox {
+    const ENGINE: &'static str = "sqlite";
+
     async fn accept(&self, incoming: Incoming, now: Timestamp) -> Result<Accepted, InboxError> {
         let retention = self.inner.retention;
         let accept = move |tx: &rusqlite::Transaction<'_>| write::accept(tx, &incoming, retention, now);

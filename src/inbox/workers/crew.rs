@@ -13,11 +13,13 @@ use tokio::time::{Instant, sleep};
 use super::held::Held;
 use super::job::Ended;
 use super::{Drained, Settings};
+use crate::causes::Causes;
 use crate::dedupe::Settled;
 use crate::event::WebhookEvent;
 use crate::inbox::promise::Promise;
-use crate::inbox::store::{InboxStore, Wanted};
+use crate::inbox::store::{InboxStore, Wanted, named};
 use crate::inbox::{Inbox, Listener};
+use crate::meter::{self, timed};
 use crate::time::Timestamp;
 use crate::verify::Verifier;
 
@@ -62,6 +64,8 @@ impl<E: WebhookEvent, S: InboxStore, P: Promise<E, S>> Crew<E, S, P> {
         let mut upkeep = JoinSet::new();
         upkeep.spawn(Arc::clone(&self).renew());
         upkeep.spawn(Arc::clone(&self).prune());
+        #[cfg(feature = "metrics")]
+        upkeep.spawn(Arc::clone(&self).sample());
         let mut bell = self.inbox.store.bell().listen();
         loop {
             bell.hush();
@@ -89,10 +93,13 @@ impl<E: WebhookEvent, S: InboxStore, P: Promise<E, S>> Crew<E, S, P> {
             return (look_every, true);
         }
         let now = self.now();
-        match self.inbox.store.claim(Wanted { limit, lease, max_attempts }, now).await {
+        let claiming = self.inbox.store.claim(Wanted { limit, lease, max_attempts }, now);
+        match timed(named::<S>(), "claim", claiming).await {
             Ok(batch) => {
                 if batch.buried > 0 {
                     tracing::error!(dead = batch.buried, "deliveries have used up their attempts without a word");
+                    // Whose they are is not told.
+                    meter::buried("", "silent", batch.buried);
                 }
                 let taken = batch.leased.len();
                 for leased in batch.leased {
@@ -103,7 +110,7 @@ impl<E: WebhookEvent, S: InboxStore, P: Promise<E, S>> Crew<E, S, P> {
                 (next.max(Duration::from_millis(1)), taken == limit)
             }
             Err(error) => {
-                tracing::error!(%error, "the inbox cannot be read; the workers look again in a moment");
+                tracing::error!(error = %Causes(&error), "the inbox cannot be read; the workers look again in a moment");
                 (TROUBLE, false)
             }
         }
@@ -188,7 +195,8 @@ impl<E: WebhookEvent, S: InboxStore, P: Promise<E, S>> Crew<E, S, P> {
             if leases.is_empty() {
                 continue;
             }
-            match self.inbox.store.extend(&leases, self.settings.lease, self.now()).await {
+            let extending = self.inbox.store.extend(&leases, self.settings.lease, self.now());
+            match timed(named::<S>(), "extend", extending).await {
                 Ok(extended) => {
                     for (lease, settled) in leases.iter().zip(extended) {
                         if settled == Settled::Superseded {
@@ -196,7 +204,9 @@ impl<E: WebhookEvent, S: InboxStore, P: Promise<E, S>> Crew<E, S, P> {
                         }
                     }
                 }
-                Err(error) => tracing::error!(%error, leases = leases.len(), "leases could not be renewed"),
+                Err(error) => {
+                    tracing::error!(error = %Causes(&error), leases = leases.len(), "leases could not be renewed");
+                }
             }
         }
     }
@@ -205,15 +215,31 @@ impl<E: WebhookEvent, S: InboxStore, P: Promise<E, S>> Crew<E, S, P> {
         loop {
             sleep(self.settings.prune_every).await;
             loop {
-                match self.inbox.store.prune(PRUNED_AT_ONCE, self.now()).await {
-                    Ok(pruned) if pruned == PRUNED_AT_ONCE as u64 => {}
-                    Ok(_) => break,
+                let pruning = self.inbox.store.prune(PRUNED_AT_ONCE, self.now());
+                match timed(named::<S>(), "prune", pruning).await {
+                    Ok(pruned) => {
+                        meter::pruned(S::ENGINE, pruned);
+                        if pruned < PRUNED_AT_ONCE as u64 {
+                            break;
+                        }
+                    }
                     Err(error) => {
-                        tracing::error!(%error, "the inbox could not be pruned; it will be tried again");
+                        tracing::error!(error = %Causes(&error), "the inbox could not be pruned; it will be tried again");
                         break;
                     }
                 }
             }
+        }
+    }
+
+    /// Tells how much is in the inbox, now and then.
+    #[cfg(feature = "metrics")]
+    async fn sample(self: Arc<Self>) {
+        loop {
+            if let Err(error) = self.inbox.sample().await {
+                tracing::debug!(error = %Causes(&error), "how much is in the inbox could not be told");
+            }
+            sleep(self.settings.sample_every).await;
         }
     }
 

@@ -13,12 +13,15 @@ use tracing::Instrument;
 
 use super::crew::Crew;
 use super::held::{Holding, Word};
+use crate::causes::{Causes, in_one_line};
 use crate::dedupe::{Fingerprint, Settled};
 use crate::dispatch::{HandlerError, Interest, Outcome};
 use crate::event::WebhookEvent;
+use crate::ids::Source;
 use crate::inbox::promise::Promise;
 use crate::inbox::step;
-use crate::inbox::store::{CommitError, InboxError, InboxStore, Lease, Leased};
+use crate::inbox::store::{CommitError, InboxError, InboxStore, Lease, Leased, named};
+use crate::meter::{self, Stopwatch, timed};
 use crate::receiver::{guarded, open};
 use crate::verify::Verified;
 
@@ -35,9 +38,26 @@ pub(super) enum Ended {
 
 /// What is to be recorded.
 enum Verdict<T> {
-    Dead(String),
+    Dead(String, Reason),
     Done(T),
     Retry(String, Option<Duration>),
+}
+
+/// Why a delivery is given up, as metrics have it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reason {
+    /// It has had all its attempts.
+    Attempts,
+    /// A handler says that no try can mend it.
+    Permanent,
+    /// What was kept is not what was verified, or is not an event.
+    Unreadable,
+}
+
+/// A delivery that is worked on: by which lease, and whose it is.
+struct Task {
+    lease: Lease,
+    source: Source,
 }
 
 /// An event to be handled, as far as its handler takes it.
@@ -63,13 +83,13 @@ impl<E: WebhookEvent, S: InboxStore, P: Promise<E, S>> Crew<E, S, P> {
     }
 
     async fn handle(&self, leased: Leased, mut holding: Holding) -> Ended {
-        let lease = holding.lease;
+        let task = Task { lease: holding.lease, source: leased.delivery.source.clone() };
         let verdict = match guarded(|| self.read(leased)) {
             Err(_panicked) => Verdict::Retry("decoding panicked".to_owned(), None),
             Ok(Err(verdict)) => verdict,
             Ok(Ok(ready)) => {
                 step::reached("handler", "starting");
-                let mut run = pin!(self.run(&lease, ready));
+                let mut run = pin!(self.run(&task, ready));
                 let mut stopped = pin!(holding.stopped());
                 let first = poll_fn(|cx| {
                     if let Poll::Ready(word) = stopped.as_mut().poll(cx) {
@@ -79,35 +99,39 @@ impl<E: WebhookEvent, S: InboxStore, P: Promise<E, S>> Crew<E, S, P> {
                 });
                 match first.await {
                     Ok(verdict) => verdict,
-                    Err(Word::Release) => return self.release(&lease).await,
+                    Err(Word::Release) => return self.release(&task).await,
                     Err(Word::Lost | Word::Go) => {
                         tracing::warn!(
                             "the lease was lost; the handler was dropped, and another worker has the delivery"
                         );
-                        return Ended::Lost;
+                        return self.lost(&task, "running");
                     }
                 }
             }
         };
         step::reached("handler", "ended");
-        self.settle(&lease, verdict).await
+        self.settle(&task, verdict).await
     }
 
     /// Makes a delivery of what was kept, and an event of that.
     fn read(&self, leased: Leased) -> Result<Ready<E>, Verdict<P::Effects>> {
         if Fingerprint::of(&leased.delivery.raw) != leased.fingerprint {
-            return Err(Verdict::Dead("the stored body is not the one that was accepted".to_owned()));
+            return Err(Verdict::Dead(
+                "the stored body is not the one that was accepted".to_owned(),
+                Reason::Unreadable,
+            ));
         }
         let mut verified = match &self.verifier {
             None => leased.delivery.trusted_again(),
             Some(verifier) => verifier.verify_stored(&leased.delivery).map_err(|rejection| {
                 let text = format!("the stored delivery does not verify: {}", rejection.as_str());
-                if rejection.is_ours() { Verdict::Retry(text, None) } else { Verdict::Dead(text) }
+                if rejection.is_ours() { Verdict::Retry(text, None) } else { Verdict::Dead(text, Reason::Unreadable) }
             })?,
         };
         let raw = verified.raw().clone();
         let opened = open::<E>(&raw, verified.delivery());
-        let opened = opened.map_err(|disposition| Verdict::Dead(disposition.reason().unwrap_or_default()))?;
+        let opened = opened
+            .map_err(|disposition| Verdict::Dead(disposition.reason().unwrap_or_default(), Reason::Unreadable))?;
         let interest = self.promise.interest(&opened.event_type);
         let event = match interest {
             Interest::Payload => E::decode(&opened.event_type, opened.payload())
@@ -119,85 +143,103 @@ impl<E: WebhookEvent, S: InboxStore, P: Promise<E, S>> Crew<E, S, P> {
         Ok(Ready { verified, event, interest })
     }
 
-    async fn run(&self, lease: &Lease, ready: Ready<E>) -> Verdict<P::Effects> {
+    async fn run(&self, task: &Task, ready: Ready<E>) -> Verdict<P::Effects> {
         let Ready { verified, event, interest } = ready;
         let far = || Instant::now() + Duration::from_hours(24 * 365);
         let deadline = Instant::now().checked_add(self.settings.time_limit).unwrap_or_else(far);
         let nobody = matches!((&event, interest), (None, Interest::Payload) | (_, Interest::Nothing));
+        let (store, lease) = (self.inbox.store(), &task.lease);
         let ran = if nobody {
             // Known to nobody, and done: nothing runs, and its effects are none.
-            self.promise.run_nothing(self.inbox.store(), lease).await
+            self.promise.run_nothing(store, lease).await
         } else {
-            self.promise.run(self.inbox.store(), lease, event, verified.delivery(), deadline).await
+            let watch = Stopwatch::start();
+            let ran = self.promise.run(store, lease, event, verified.delivery(), deadline).await;
+            let result = ran.as_ref().map_or("store_unavailable", |(outcome, _)| word(outcome));
+            meter::handled(task.source.as_str(), "inbox", result, watch);
+            ran
         };
         match ran {
             Ok((Outcome::Handled | Outcome::Unhandled, effects)) => Verdict::Done(effects),
-            Ok((Outcome::Permanent(error), _)) => Verdict::Dead(error.to_string()),
+            Ok((Outcome::Permanent(error), _)) => Verdict::Dead(error.to_string(), Reason::Permanent),
             Ok((Outcome::Retry(error), _)) => failed(&error),
-            Err(error) => Verdict::Retry(error.to_string(), None),
+            Err(error) => Verdict::Retry(in_one_line(&error), None),
         }
     }
 
-    async fn settle(&self, lease: &Lease, verdict: Verdict<P::Effects>) -> Ended {
-        let store = self.inbox.store();
+    async fn settle(&self, task: &Task, verdict: Verdict<P::Effects>) -> Ended {
+        let (store, lease) = (self.inbox.store(), &task.lease);
         let verdict = match verdict {
-            Verdict::Done(effects) => match self.promise.complete(store, lease, effects, self.now()).await {
-                Ok(settled) => return told(settled, "done"),
-                Err(CommitError::Effect(error)) if error.is_permanent() => Verdict::Dead(error.to_string()),
-                Err(CommitError::Effect(error)) => failed(&error),
-                // Perhaps it was recorded all the same; then what is tried next finds the lease settled.
-                Err(CommitError::Inbox(error)) => match self.complete_again(lease, error).await {
-                    Ok(ended) => return ended,
-                    Err(verdict) => verdict,
-                },
-            },
+            Verdict::Done(effects) => {
+                let completing = self.promise.complete(store, lease, effects, self.now());
+                match timed(named::<S>(), "complete", completing).await {
+                    Ok(settled) => return self.told(task, settled, "done"),
+                    Err(CommitError::Effect(error)) if error.is_permanent() => {
+                        Verdict::Dead(error.to_string(), Reason::Permanent)
+                    }
+                    Err(CommitError::Effect(error)) => failed(&error),
+                    // Perhaps it was recorded all the same; then what is tried next finds the lease settled.
+                    Err(CommitError::Inbox(error)) => match self.complete_again(task, error).await {
+                        Ok(ended) => return ended,
+                        Err(verdict) => verdict,
+                    },
+                }
+            }
             other => other,
         };
         match verdict {
-            Verdict::Done(_) => Ended::Lost,
-            Verdict::Dead(error) => self.bury(lease, &error).await,
-            Verdict::Retry(error, _) if lease.attempt >= self.settings.max_attempts => self.bury(lease, &error).await,
+            Verdict::Done(_) => self.unrecorded(task),
+            Verdict::Dead(error, reason) => self.bury(task, &error, reason).await,
+            Verdict::Retry(error, _) if lease.attempt >= self.settings.max_attempts => {
+                self.bury(task, &error, Reason::Attempts).await
+            }
             Verdict::Retry(error, at_least) => {
                 let pause = self.settings.backoff.draw(lease.attempt).max(at_least.unwrap_or_default());
                 tracing::warn!(%error, pause_ms = pause.as_millis() as u64, "the delivery will be tried again");
-                let retry = || async { store.retry(lease, self.now().saturating_add(pause), &error, self.now()).await };
-                self.persist(retry).await.map_or(Ended::Lost, |settled| told(settled, "retry"))
+                let retry = || store.retry(lease, self.now().saturating_add(pause), &error, self.now());
+                self.persist(task, "retry", retry).await
             }
         }
     }
 
     /// A completion that could not be recorded is tried again where nothing else hangs on it. Effects were thrown away
     /// with their transaction, so the handler has to run again.
-    async fn complete_again(&self, lease: &Lease, error: InboxError) -> Result<Ended, Verdict<P::Effects>> {
+    async fn complete_again(&self, task: &Task, error: InboxError) -> Result<Ended, Verdict<P::Effects>> {
         if !P::COMPLETES_ALONE {
-            return Err(Verdict::Retry(error.to_string(), None));
+            return Err(Verdict::Retry(in_one_line(&error), None));
         }
-        tracing::error!(%error, "the completion could not be recorded yet");
+        tracing::error!(error = %Causes(&error), "the completion could not be recorded yet");
         let store = self.inbox.store();
-        let settled = self.persist(|| async { store.complete(lease, self.now()).await }).await;
-        Ok(settled.map_or(Ended::Lost, |settled| told(settled, "done")))
+        Ok(self.persist(task, "complete", || store.complete(&task.lease, self.now())).await)
     }
 
-    async fn bury(&self, lease: &Lease, error: &str) -> Ended {
+    async fn bury(&self, task: &Task, error: &str, reason: Reason) -> Ended {
         tracing::error!(error, "the delivery is given up, and kept with the dead");
         let store = self.inbox.store();
-        let dead = self.persist(|| async { store.dead(lease, error, self.now()).await }).await;
-        dead.map_or(Ended::Lost, |settled| told(settled, "dead"))
+        let ended = self.persist(task, "dead", || store.dead(&task.lease, error, self.now())).await;
+        if ended == Ended::Settled {
+            meter::buried(task.source.as_str(), reason.as_str(), 1);
+        }
+        ended
     }
 
-    async fn release(&self, lease: &Lease) -> Ended {
-        match self.inbox.store().release(lease, self.now()).await {
-            Ok(Settled::Current) => Ended::Released,
-            Ok(Settled::Superseded) => Ended::Lost,
+    async fn release(&self, task: &Task) -> Ended {
+        let releasing = self.inbox.store().release(&task.lease, self.now());
+        match timed(named::<S>(), "release", releasing).await {
+            Ok(Settled::Current) => {
+                meter::attempted(task.source.as_str(), "released", None);
+                Ended::Released
+            }
+            Ok(Settled::Superseded) => self.lost(task, "settling"),
             Err(error) => {
-                tracing::error!(%error, "a delivery could not be given back; its lease will run out");
-                Ended::Lost
+                tracing::error!(error = %Causes(&error), "a delivery could not be given back; its lease will run out");
+                self.unrecorded(task)
             }
         }
     }
 
     /// Asks a store that cannot answer again, for as long as a lease lasts. Then another worker may have it.
-    async fn persist<F, A>(&self, mut ask: F) -> Option<Settled>
+    async fn persist<F, A>(&self, task: &Task, operation: &'static str, mut ask: F) -> Ended
     where
         F: FnMut() -> A,
         A: Future<Output = Result<Settled, InboxError>>,
@@ -205,16 +247,67 @@ impl<E: WebhookEvent, S: InboxStore, P: Promise<E, S>> Crew<E, S, P> {
         let until = Instant::now() + self.settings.lease;
         let mut pause = Duration::from_millis(50);
         loop {
-            match ask().await {
-                Ok(settled) => return Some(settled),
+            match timed(named::<S>(), operation, ask()).await {
+                Ok(settled) => {
+                    let how = if operation == "complete" { "done" } else { operation };
+                    return self.told(task, settled, how);
+                }
                 Err(error) if Instant::now() >= until => {
+                    let error = Causes(&error);
                     tracing::error!(%error, "how a delivery ended could not be recorded; it will be tried again");
-                    return None;
+                    return self.unrecorded(task);
                 }
                 Err(_) => tokio::time::sleep(pause).await,
             }
             pause = (pause * 2).min(Duration::from_secs(2));
         }
+    }
+
+    fn told(&self, task: &Task, settled: Settled, how: &'static str) -> Ended {
+        match settled {
+            Settled::Current => {
+                tracing::info!(outcome = how, "webhook worked on");
+                let last = (how != "retry").then_some(task.lease.attempt);
+                meter::attempted(task.source.as_str(), how, last);
+                Ended::Settled
+            }
+            Settled::Superseded => {
+                tracing::warn!(outcome = how, "the lease was lost before it was settled; this run has changed nothing");
+                self.lost(task, "settling")
+            }
+        }
+    }
+
+    /// Somebody else has the delivery.
+    fn lost(&self, task: &Task, noticed: &'static str) -> Ended {
+        meter::lease_lost(S::ENGINE, noticed);
+        meter::attempted(task.source.as_str(), "lost", None);
+        Ended::Lost
+    }
+
+    /// The lease will run out.
+    fn unrecorded(&self, task: &Task) -> Ended {
+        meter::attempted(task.source.as_str(), "unrecorded", None);
+        Ended::Lost
+    }
+}
+
+impl Reason {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Attempts => "attempts",
+            Self::Permanent => "permanent",
+            Self::Unreadable => "unreadable",
+        }
+    }
+}
+
+fn word(outcome: &Outcome) -> &'static str {
+    match outcome {
+        Outcome::Handled => "handled",
+        Outcome::Permanent(_) => "permanent",
+        Outcome::Retry(_) => "failed",
+        Outcome::Unhandled => "unhandled",
     }
 }
 
@@ -222,23 +315,10 @@ fn failed<T>(error: &HandlerError) -> Verdict<T> {
     Verdict::Retry(error.to_string(), error.delay())
 }
 
-fn told(settled: Settled, how: &'static str) -> Ended {
-    match settled {
-        Settled::Current => {
-            tracing::info!(outcome = how, "webhook worked on");
-            Ended::Settled
-        }
-        Settled::Superseded => {
-            tracing::warn!(outcome = how, "the lease was lost before it was settled; this run has changed nothing");
-            Ended::Lost
-        }
-    }
-}
-
 impl<T> fmt::Debug for Verdict<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Dead(_) => "Dead",
+            Self::Dead(..) => "Dead",
             Self::Done(_) => "Done",
             Self::Retry(..) => "Retry",
         })

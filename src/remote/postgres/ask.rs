@@ -166,7 +166,7 @@ impl Link {
     /// one that it was asked on. Those that were used meanwhile are not.
     fn give_up_idle(&self) {
         if self.own {
-            self.pool.retain(|_, metrics| metrics.last_used() < self.response_timeout);
+            self.pool.retain(|_, usage| usage.last_used() < self.response_timeout);
         }
     }
 }
@@ -200,7 +200,7 @@ impl Failure {
 }
 
 /// Whether the connection is gone, or about to be: the server shuts down, or starts.
-fn is_lost(error: &Error) -> bool {
+pub(crate) fn is_lost(error: &Error) -> bool {
     let stops = [
         &SqlState::ADMIN_SHUTDOWN,
         &SqlState::CRASH_SHUTDOWN,
@@ -209,6 +209,11 @@ fn is_lost(error: &Error) -> bool {
     ];
     let broken = StdError::source(error).is_some_and(<dyn StdError>::is::<std::io::Error>);
     broken || error.is_closed() || error.code().is_some_and(|code| stops.contains(&code))
+}
+
+/// Whether the server has said no, and goes on: what it was asked to do it has not done.
+pub(crate) fn is_refused(error: &Error) -> bool {
+    error.as_db_error().is_some() && !is_lost(error)
 }
 
 fn is_locked(error: &Error) -> bool {

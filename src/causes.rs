@@ -1,0 +1,49 @@
+//! An error with its causes, in one line: what a log needs, since most errors of a network say nothing by themselves.
+
+use std::error::Error;
+use std::fmt;
+
+/// Shows an error and then each of its causes, once.
+pub(crate) struct Causes<'a>(pub(crate) &'a (dyn Error + 'static));
+
+impl fmt::Display for Causes<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&in_one_line(self.0))
+    }
+}
+
+/// An error with its causes, in one line.
+pub(crate) fn in_one_line(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let next = error.to_string();
+        // Some errors say what their cause says.
+        if !text.ends_with(&next) {
+            text = format!("{text}: {next}");
+        }
+        cause = error.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("{text}")]
+    struct Because {
+        text: &'static str,
+        source: Option<Box<Because>>,
+    }
+
+    #[test]
+    fn every_cause_is_told_once() {
+        let because = |text, source: Option<Because>| Because { text, source: source.map(Box::new) };
+        let root = because("connection refused", None);
+        let told = because("no answer: connection refused", Some(root));
+        let error = because("the store is away", Some(told));
+        assert_eq!(Causes(&error).to_string(), "the store is away: no answer: connection refused");
+    }
+}
