@@ -312,7 +312,7 @@ fn insert(tx: &Connection, number: u64, state: u8, body: &str) {
     let incoming = incoming(&format!("fill_{number}"));
     let now = SystemClock.now().as_millis();
     let finished = (state == 3).then_some(now);
-    let row = "INSERT INTO countersign_inbox (claim_key, fingerprint, state, due_at, finished_at, received_at, signed_at, \
+    let row = "INSERT INTO countersign_inbox (claim, fingerprint, state, due_at, finished_at, received_at, signed_at, \
                source, delivery_id, event_type, key_id, authenticated) VALUES (?1, ?2, ?3, ?4, ?5, ?4, ?4, ?6, ?7, ?8, ?9, 7)";
     let fingerprint = incoming.fingerprint.as_u128().to_le_bytes();
     let id = format!("fill_{number}");
@@ -328,6 +328,11 @@ fn insert(tx: &Connection, number: u64, state: u8, body: &str) {
         "env"
     ];
     let number = tx.prepare_cached(row).expect("prepared").insert(values).expect("inserted");
+    let hash = incoming.key.as_bytes().first_chunk().copied().map(i64::from_le_bytes).expect("32 bytes");
+    tx.prepare_cached("INSERT INTO countersign_inbox_key VALUES (?1, ?2, ?3)")
+        .expect("prepared")
+        .execute(params![number >> 13, hash, number])
+        .expect("inserted");
     let payload = "INSERT INTO countersign_inbox_payload VALUES (?1, ?2, ?3)";
     tx.prepare_cached(payload)
         .expect("prepared")

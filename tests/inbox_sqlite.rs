@@ -11,17 +11,18 @@ use std::time::Duration;
 
 use countersign::inbox::rusqlite::{Connection, Transaction};
 use countersign::inbox::{
-    Accepted, CommitError, InboxError, InboxStore, Query, SqliteInbox, SqliteInboxError, State, TransactionalStore,
-    Wanted,
+    Accepted, CommitError, InboxError, InboxStore, Incoming, Query, SqliteInbox, SqliteInboxError, State,
+    TransactionalStore, Wanted,
 };
-use countersign::{Clock, HandlerError, Settled, SystemClock};
+use countersign::{
+    ClaimKey, Clock, DeliveryId, Fingerprint, HandlerError, Settled, Source, SystemClock, TenantId, Timestamp,
+};
 use inbox_common::{Folder, incoming};
 
 mod conformance {
     use super::inbox_common::Folder;
     use countersign::SqliteInbox;
 
-    // The folder is left to the system's own cleaning: a store of the suite has no place to keep it in.
     countersign::inbox_conformance!(SqliteInbox::open(Folder::kept().file()).unwrap());
 }
 
@@ -98,9 +99,111 @@ fn tables_of_a_newer_program_are_left_alone() {
     let folder = Folder::new();
     drop(SqliteInbox::open(folder.file()).unwrap());
     let connection = Connection::open(folder.file()).unwrap();
-    connection.execute("INSERT INTO countersign_inbox_schema VALUES (2)", []).unwrap();
+    connection.execute("INSERT INTO countersign_inbox_schema VALUES (3)", []).unwrap();
     let newer = SqliteInbox::open(folder.file()).unwrap_err();
-    assert!(newer.to_string().contains("has the schema 2; this program knows 1"), "{newer}");
+    assert!(newer.to_string().contains("has the schema 3; this program knows 2"), "{newer}");
+}
+
+/// What `.dump` says of a file of version 1: ids a1 to a3, b1, b2 and free, of one tenant; done, running and waiting.
+const VERSION_1: &str = include_str!("data/inbox/sqlite_1.sql");
+
+fn of_version_1(id: &str) -> Incoming {
+    let (source, tenant) = (Source::new("conformance").unwrap(), TenantId::new("acme").unwrap());
+    let raw =
+        bytes::Bytes::from(format!("{{\"event\":\"a.b\",\"data\":{{\"id\":\"{id}\",\"text\":\"\u{fffd}\\u0000\"}}}}"));
+    let mut incoming = incoming(id);
+    incoming.key = ClaimKey::for_id(&source, Some(&tenant), &DeliveryId::new(id).unwrap());
+    incoming.fingerprint = Fingerprint::of(&raw);
+    incoming.delivery.raw = raw;
+    incoming
+}
+
+#[tokio::test]
+async fn a_file_of_version_1_is_opened_with_all_that_it_holds_and_knows_its_keys() {
+    let folder = Folder::new();
+    let old = Connection::open(folder.file()).unwrap();
+    old.execute_batch(VERSION_1).unwrap();
+    // The last row has been forgotten; its number is not given again.
+    old.execute_batch("DELETE FROM countersign_inbox WHERE number = 6").unwrap();
+    let inbox = SqliteInbox::open(folder.file()).unwrap();
+    let stats = inbox.stats().await.unwrap();
+    assert_eq!((stats.done, stats.running, stats.waiting, stats.pending), (2, 2, 1, 0));
+    let now = Timestamp::from_millis(1_795_537_915_400);
+    for (id, state) in [("a1", State::Done), ("b1", State::Running), ("b2", State::Waiting)] {
+        assert_eq!(inbox.accept(of_version_1(id), now).await.unwrap(), Accepted::Duplicate(state), "{id}");
+    }
+    let mut other = of_version_1("a2");
+    other.fingerprint = Fingerprint::of(b"another body");
+    assert_eq!(inbox.accept(other, now).await.unwrap(), Accepted::Conflict);
+    assert_eq!(inbox.accept(of_version_1("new"), now).await.unwrap(), Accepted::New);
+    let entries = inbox.list(Query::all()).await.unwrap();
+    assert_eq!(entries.iter().map(|entry| entry.number).collect::<Vec<_>>(), [1, 2, 3, 4, 5, 7]);
+    let (_, delivery) = inbox.show(1).await.unwrap().unwrap();
+    assert_eq!(delivery.raw, of_version_1("a1").delivery.raw);
+    // A process of the older program has it open still: it fails, and answers no duplicate with "new".
+    let accept = old.query_row("SELECT count(*) FROM countersign_inbox WHERE claim_key IS NULL", [], |_| Ok(()));
+    assert!(accept.is_err(), "the older program can accept nothing any more");
+    drop(inbox);
+    assert_eq!(SqliteInbox::open(folder.file()).unwrap().stats().await.unwrap().done, 2, "once, and for good");
+}
+
+/// The tables are the same whichever way they came about.
+#[test]
+fn a_file_of_version_1_and_a_new_one_end_up_with_the_same_tables() {
+    let shape = |file: &std::path::Path| {
+        drop(SqliteInbox::open(file).unwrap());
+        let connection = Connection::open(file).unwrap();
+        let columns = "SELECT m.name, c.name, c.type, c.\"notnull\", c.pk, coalesce(i.sql, '') FROM sqlite_schema m \
+                       JOIN pragma_table_info(m.name) c LEFT JOIN sqlite_schema i ON i.tbl_name = m.name AND i.type = 'index' \
+                       ORDER BY 1, c.cid, 6";
+        let mut rows = connection.prepare(columns).unwrap();
+        let rows = rows
+            .query_map([], |row| Ok(format!("{:?}", (0..6).map(|at| row.get_ref(at).unwrap()).collect::<Vec<_>>())));
+        rows.unwrap().map(Result::unwrap).collect::<Vec<_>>()
+    };
+    let (old, new) = (Folder::new(), Folder::new());
+    Connection::open(old.file()).unwrap().execute_batch(VERSION_1).unwrap();
+    assert_eq!(shape(&old.file()), shape(&new.file()));
+}
+
+/// Two handles, as two processes have them: each learns of the other's keys, and of no number twice, across the bounds of
+/// generations and after one of them was rolled back.
+#[tokio::test]
+async fn a_key_is_known_to_all_who_have_the_file_open_however_old_it_is() {
+    let folder = Folder::new();
+    let now = SystemClock.now();
+    let (first, second) = (SqliteInbox::open(folder.file()).unwrap(), SqliteInbox::open(folder.file()).unwrap());
+    let names: Vec<_> = (0..40).map(|number| format!("msg_{number}")).collect();
+    let file = Connection::open(folder.file()).unwrap();
+    for (at, name) in names.iter().enumerate() {
+        let (one, other) = if at % 2 == 0 { (&first, &second) } else { (&second, &first) };
+        assert_eq!(one.accept(incoming(name), now).await.unwrap(), Accepted::New);
+        assert_eq!(other.accept(incoming(name), now).await.unwrap(), Accepted::Duplicate(State::Pending));
+        // As if there had been 5,000 others.
+        file.execute("UPDATE sqlite_sequence SET seq = seq + 5000 WHERE name = 'countersign_inbox'", []).unwrap();
+    }
+    let third = SqliteInbox::open(folder.file()).unwrap();
+    for store in [&first, &second, &third] {
+        for name in &names {
+            assert_eq!(store.accept(incoming(name), now).await.unwrap(), Accepted::Duplicate(State::Pending), "{name}");
+        }
+    }
+    assert_eq!(first.stats().await.unwrap().pending, 40);
+}
+
+/// Keys of which the index holds the same 8 bytes are told apart by the rest.
+#[tokio::test]
+async fn two_keys_that_share_a_hash_are_two_deliveries() {
+    let folder = Folder::new();
+    let inbox = SqliteInbox::open(folder.file()).unwrap();
+    let now = SystemClock.now();
+    assert_eq!(inbox.accept(incoming("a"), now).await.unwrap(), Accepted::New);
+    // The row of `a` gets a key that differs from its own behind the first 8 bytes.
+    let file = Connection::open(folder.file()).unwrap();
+    file.execute("UPDATE countersign_inbox SET claim = CAST(substr(claim, 1, 8) || zeroblob(24) AS BLOB)", []).unwrap();
+    assert_eq!(inbox.accept(incoming("a"), now).await.unwrap(), Accepted::New, "another key");
+    assert_eq!(inbox.accept(incoming("a"), now).await.unwrap(), Accepted::Duplicate(State::Pending));
+    assert_eq!(inbox.stats().await.unwrap().pending, 2);
 }
 
 #[tokio::test]

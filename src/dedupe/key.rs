@@ -36,6 +36,12 @@ impl ClaimKey {
         &self.0
     }
 
+    /// The key that a store has kept as [`as_bytes`](Self::as_bytes).
+    #[cfg(feature = "sqlite")]
+    pub(crate) const fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
     fn digest(kind: u8, source: &Source, tenant: Option<&TenantId>, identity: &[u8]) -> Self {
         let mut digest = RunningDigest::default();
         // With a tenant it is another kind of key, so that the pieces cannot be mistaken for one another.

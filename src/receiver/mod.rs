@@ -220,7 +220,7 @@ impl<H, S: DedupeStore> Receiver<H, S> {
             }
             // The work is done or undone already: what the sender is told stays true without the record.
             Err(error) => {
-                tracing::error!(error = %Causes(&error), done, "the dedupe store did not record how the delivery ended")
+                tracing::error!(error = %Causes(&error), done, "the dedupe store did not record how the delivery ended");
             }
         }
     }

@@ -2,6 +2,8 @@
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, reason = "not every test uses all of it")]
 
 use std::path::{Path, PathBuf};
+use std::process::{ChildStdin, Command, Stdio};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -16,6 +18,24 @@ pub struct Folder {
 
 impl Folder {
     pub fn new() -> Self {
+        Self::within(&std::env::temp_dir(), false)
+    }
+
+    /// One that stays until the end of this process, for what has no place to keep it in.
+    pub fn kept() -> Self {
+        static SWEEPER: OnceLock<Option<ChildStdin>> = OnceLock::new();
+        let root = std::env::temp_dir().join(format!("countersign-test-{}", std::process::id()));
+        // A shell that waits for the end of this process, however it comes, and sweeps up.
+        SWEEPER.get_or_init(|| {
+            let mut shell = Command::new("sh");
+            shell.args(["-c", r#"trap '' HUP INT TERM; cat >/dev/null; rm -rf "$1""#, "sweeper"]).arg(&root);
+            shell.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+            shell.spawn().ok().and_then(|mut shell| shell.stdin.take())
+        });
+        Self::within(&root, true)
+    }
+
+    fn within(root: &Path, kept: bool) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let name = format!(
             "countersign-test-{}-{}-{}",
@@ -23,16 +43,9 @@ impl Folder {
             NEXT.fetch_add(1, Ordering::Relaxed),
             SystemClock.now().as_millis()
         );
-        let path = std::env::temp_dir().join(name);
+        let path = root.join(name);
         std::fs::create_dir_all(&path).unwrap();
-        Self { path, kept: false }
-    }
-
-    /// One that stays.
-    pub fn kept() -> Self {
-        let mut folder = Self::new();
-        folder.kept = true;
-        folder
+        Self { path, kept }
     }
 
     pub fn path(&self) -> &Path {

@@ -41,7 +41,9 @@ use crate::remote::postgres::{Failure, Link, Trouble};
 use crate::time::Timestamp;
 use crate::verify::StoredDelivery;
 
-/// An inbox in a PostgreSQL database. A clone is another handle to the same.
+#[doc = include_str!("../../docs/postgres_inbox.md")]
+///
+/// A clone is another handle to the same.
 #[derive(Clone)]
 pub struct PostgresInbox {
     inner: Arc<Inner>,

@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 
+use super::keys::{self, Keys};
+
 /// The version of the schema that this program reads and writes.
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 
 /// What `PRAGMA synchronous` says when every commit waits for the disk.
 const FULL: i64 = 2;
@@ -26,8 +28,11 @@ pub(super) struct Place {
     pub(super) existing: bool,
 }
 
-/// A connection that may write.
-pub(super) struct Writing(Connection);
+/// A connection that may write, and what it knows of the file.
+pub(super) struct Writing {
+    connection: Connection,
+    keys: Keys,
+}
 
 /// Why a database cannot serve as an inbox.
 #[derive(Debug, thiserror::Error)]
@@ -107,8 +112,8 @@ pub enum SqliteInboxError {
 }
 
 impl Writing {
-    pub(super) fn connection(&mut self) -> &mut Connection {
-        &mut self.0
+    pub(super) fn parts(&mut self) -> (&mut Connection, &mut Keys) {
+        (&mut self.connection, &mut self.keys)
     }
 }
 
@@ -142,12 +147,13 @@ impl Place {
         if synchronous != FULL {
             return Err(SqliteInboxError::Synchronous { path: self.path.clone(), synchronous });
         }
-        // Where tables may be made, the lock that this takes is taken; where none may be, nobody is waited for.
-        let version = if self.existing { version(&connection) } else { migrate(&mut connection) }.map_err(failed)?;
+        // Where there are tables already, and nothing is to be done to them, nobody's lock is waited for.
+        let is_ready = self.existing && version(&connection).map_err(failed)? >= VERSION;
+        let version = if is_ready { version(&connection) } else { migrate(&mut connection) }.map_err(failed)?;
         if version != VERSION {
             return Err(SqliteInboxError::Version { path: self.path.clone(), version });
         }
-        Ok(Writing(connection))
+        Ok(Writing { connection, keys: Keys::default() })
     }
 
     /// A connection to read from, for one question.
@@ -196,12 +202,16 @@ fn journal_mode(connection: &Connection) -> rusqlite::Result<String> {
     connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))
 }
 
-/// Makes the tables where there are none, and tells their version.
+/// Makes the tables where there are none, changes those of an older program, and tells their version.
 fn migrate(connection: &mut Connection) -> rusqlite::Result<i64> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let tables: i64 = transaction.query_row(IS_THERE, [], |row| row.get(0))?;
     if tables == 0 {
         transaction.execute_batch(include_str!("schema.sql"))?;
+    }
+    if version(&transaction)? == 1 {
+        transaction.execute_batch(include_str!("from_1_to_2.sql"))?;
+        keys::enter_all(&transaction)?;
     }
     let version = version(&transaction)?;
     transaction.commit()?;

@@ -55,7 +55,7 @@ impl TransactionalStore for SqliteInbox {
 
     async fn commit(&self, lease: &Lease, effects: SqliteEffects, now: Timestamp) -> Result<Settled, CommitError> {
         let lease = *lease;
-        let done = self.inner.writer.run("complete", move |tx| apply(tx, &lease, effects, now)).await;
+        let done = self.inner.writer.run("complete", move |tx, _| apply(tx, &lease, effects, now)).await;
         match done? {
             Ok((settled, next)) => {
                 self.ring_if(next);

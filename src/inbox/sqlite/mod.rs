@@ -11,6 +11,7 @@
 mod builder;
 mod connection;
 mod effects;
+mod keys;
 mod read;
 mod rows;
 mod write;
@@ -91,7 +92,7 @@ impl SqliteInbox {
         now: Timestamp,
     ) -> Result<Settled, InboxError> {
         let lease = *lease;
-        let settled = self.inner.writer.run(name, move |tx| write::settle(tx, &lease, &how, now));
+        let settled = self.inner.writer.run(name, move |tx, _| write::settle(tx, &lease, &how, now));
         let (settled, next) = settled.await?;
         self.ring_if(next);
         Ok(settled)
@@ -113,20 +114,21 @@ impl InboxStore for SqliteInbox {
 
     async fn accept(&self, incoming: Incoming, now: Timestamp) -> Result<Accepted, InboxError> {
         let retention = self.inner.retention;
-        let accept = move |tx: &rusqlite::Transaction<'_>| write::accept(tx, &incoming, retention, now);
-        let accepted = self.inner.writer.bounded("accept", accept).await?;
+        let accepted =
+            self.inner.writer.bounded("accept", move |tx, keys| write::accept(tx, keys, &incoming, retention, now));
+        let accepted = accepted.await?;
         self.ring_if(accepted == Accepted::New);
         Ok(accepted)
     }
 
     async fn claim(&self, wanted: Wanted, now: Timestamp) -> Result<Batch, InboxError> {
         let tokens = tokens(wanted.limit)?;
-        self.inner.writer.run("claim", move |tx| write::claim(tx, wanted, &tokens, now)).await
+        self.inner.writer.run("claim", move |tx, _| write::claim(tx, wanted, &tokens, now)).await
     }
 
     async fn extend(&self, leases: &[Lease], lease: Duration, now: Timestamp) -> Result<Vec<Settled>, InboxError> {
         let (leases, until) = (leases.to_vec(), now.saturating_add(lease));
-        self.inner.writer.run("extend", move |tx| write::extend(tx, &leases, until)).await
+        self.inner.writer.run("extend", move |tx, _| write::extend(tx, &leases, until)).await
     }
 
     async fn complete(&self, lease: &Lease, now: Timestamp) -> Result<Settled, InboxError> {
@@ -154,7 +156,7 @@ impl InboxStore for SqliteInbox {
     }
 
     async fn replay(&self, what: Replay, now: Timestamp) -> Result<u64, InboxError> {
-        let replayed = self.inner.writer.run("replay", move |tx| write::replay(tx, what, now)).await?;
+        let replayed = self.inner.writer.run("replay", move |tx, _| write::replay(tx, what, now)).await?;
         self.ring_if(replayed > 0);
         Ok(replayed)
     }
@@ -162,7 +164,7 @@ impl InboxStore for SqliteInbox {
     async fn prune(&self, limit: usize, now: Timestamp) -> Result<u64, InboxError> {
         let done_before = now.saturating_sub(self.inner.retention);
         let dead_before = self.inner.keep_dead.map(|keep| now.saturating_sub(keep));
-        self.inner.writer.run("prune", move |tx| write::prune(tx, limit, done_before, dead_before)).await
+        self.inner.writer.run("prune", move |tx, _| write::prune(tx, limit, done_before, dead_before)).await
     }
 
     async fn stats(&self) -> Result<Stats, InboxError> {
@@ -171,7 +173,7 @@ impl InboxStore for SqliteInbox {
 
     /// Commits a write of one page, which is what finds a full disk. Refused where an accept would be.
     async fn ping(&self) -> Result<(), InboxError> {
-        self.inner.writer.bounded("ping", write::ping).await
+        self.inner.writer.bounded("ping", |tx, _| write::ping(tx)).await
     }
 
     fn bell(&self) -> &Bell {

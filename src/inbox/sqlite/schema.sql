@@ -1,12 +1,12 @@
--- The inbox, version 1. The names are prefixed because handlers write into the same database.
+-- The inbox, version 2. The names are prefixed because handlers write into the same database.
 
 CREATE TABLE countersign_inbox_schema (version INTEGER NOT NULL) STRICT;
-INSERT INTO countersign_inbox_schema VALUES (1);
+INSERT INTO countersign_inbox_schema VALUES (2);
 
 -- One row a delivery, short, so that many of them share a page: a delivery is written three times.
 CREATE TABLE countersign_inbox (
   number         INTEGER PRIMARY KEY AUTOINCREMENT,
-  claim_key      BLOB NOT NULL UNIQUE,
+  claim          BLOB NOT NULL,               -- the claim key; no two rows have the same
   fingerprint    BLOB NOT NULL,
   state          INTEGER NOT NULL,            -- 0 pending, 1 running, 2 waiting, 3 done, 4 dead
   due_at         INTEGER NOT NULL,            -- milliseconds, as all times: may run from, or end of the lease
@@ -37,6 +37,15 @@ CREATE INDEX countersign_inbox_entity ON countersign_inbox (entity, number, stat
 -- What may be forgotten.
 CREATE INDEX countersign_inbox_done ON countersign_inbox (finished_at) WHERE state = 3;
 CREATE INDEX countersign_inbox_dead ON countersign_inbox (finished_at) WHERE state = 4;
+
+-- Who has a key, cut by age: see keys.rs. That no two rows have the same claim is looked at before each insert, in the
+-- one transaction that may write.
+CREATE TABLE countersign_inbox_key (
+  generation INTEGER NOT NULL,                -- the number without its last 13 bits
+  hash       INTEGER NOT NULL,                -- the first 8 bytes of the claim key, the lowest first
+  number     INTEGER NOT NULL,
+  PRIMARY KEY (generation, hash, number)
+) STRICT, WITHOUT ROWID;
 
 CREATE TABLE countersign_inbox_payload (
   number  INTEGER PRIMARY KEY,

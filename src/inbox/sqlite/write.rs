@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use rusqlite::{OptionalExtension, Transaction, params};
 
+use super::keys::{self, Keys};
 use super::rows::{DELIVERY, ENTRY, leased};
-use crate::dedupe::Settled;
+use crate::dedupe::{ClaimKey, Settled};
 use crate::inbox::row::{DEAD, DONE, PENDING, RUNNING, WAITING, last_words, state, write_headers};
 use crate::inbox::{Accepted, Batch, Incoming, Lease, Replay, Wanted};
 use crate::time::Timestamp;
@@ -25,18 +26,16 @@ pub(super) fn ping(tx: &Transaction<'_>) -> rusqlite::Result<()> {
 
 pub(super) fn accept(
     tx: &Transaction<'_>,
+    keys: &mut Keys,
     incoming: &Incoming,
     retention: Duration,
     now: Timestamp,
 ) -> rusqlite::Result<Accepted> {
-    let key = incoming.key.as_bytes();
     let fingerprint = incoming.fingerprint.as_u128().to_le_bytes();
-    let mut known = tx
-        .prepare_cached("SELECT number, state, fingerprint, finished_at FROM countersign_inbox WHERE claim_key = ?1")?;
-    let known = known.query_row([key], |row| {
+    let known = keys.find(tx, &incoming.key, |row| {
         Ok((row.get::<_, i64>(0)?, row.get::<_, u8>(1)?, row.get::<_, [u8; 16]>(2)?, row.get::<_, Option<i64>>(3)?))
     });
-    if let Some((number, known_state, known_fingerprint, finished_at)) = known.optional()? {
+    if let Some((number, known_state, known_fingerprint, finished_at)) = known? {
         let until = finished_at.map(|at| Timestamp::from_millis(at).saturating_add(retention));
         let over = known_state == DONE && until.is_some_and(|until| until <= now);
         if !over {
@@ -45,18 +44,19 @@ pub(super) fn accept(
         }
         forget(tx, number)?;
     }
-    insert(tx, incoming, fingerprint, now)?;
+    let number = insert(tx, incoming, fingerprint, now)?;
+    keys.add(tx, &incoming.key, number)?;
     Ok(Accepted::New)
 }
 
-fn insert(tx: &Transaction<'_>, incoming: &Incoming, fingerprint: [u8; 16], now: Timestamp) -> rusqlite::Result<()> {
+fn insert(tx: &Transaction<'_>, incoming: &Incoming, fingerprint: [u8; 16], now: Timestamp) -> rusqlite::Result<i64> {
     let delivery = &incoming.delivery;
     let busy = match &incoming.entity {
         Some(entity) => is_busy(tx, entity)?,
         None => false,
     };
     let mut row = tx.prepare_cached(
-        "INSERT INTO countersign_inbox (claim_key, fingerprint, state, due_at, entity, received_at, signed_at, source, \
+        "INSERT INTO countersign_inbox (claim, fingerprint, state, due_at, entity, received_at, signed_at, source, \
          tenant, delivery_id, event_type, key_id, authenticated, content_digest) \
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
     )?;
@@ -79,7 +79,7 @@ fn insert(tx: &Transaction<'_>, incoming: &Incoming, fingerprint: [u8; 16], now:
     let mut payload =
         tx.prepare_cached("INSERT INTO countersign_inbox_payload (number, headers, body) VALUES (?1, ?2, ?3)")?;
     payload.execute(params![number, write_headers(&delivery.headers), &delivery.raw[..]])?;
-    Ok(())
+    Ok(number)
 }
 
 /// Leases what is due under `tokens`, of which there is one for each that is wanted.
@@ -293,6 +293,7 @@ fn promote(tx: &Transaction<'_>, entity: Option<String>, now: Timestamp) -> rusq
 
 fn forget(tx: &Transaction<'_>, number: i64) -> rusqlite::Result<()> {
     tx.prepare_cached("DELETE FROM countersign_inbox_payload WHERE number = ?1")?.execute([number])?;
-    tx.prepare_cached("DELETE FROM countersign_inbox WHERE number = ?1")?.execute([number])?;
-    Ok(())
+    let mut row = tx.prepare_cached("DELETE FROM countersign_inbox WHERE number = ?1 RETURNING claim")?;
+    let key = row.query_row([number], |row| row.get(0))?;
+    keys::forget(tx, &ClaimKey::from_bytes(key), number)
 }

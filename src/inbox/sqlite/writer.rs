@@ -14,6 +14,7 @@ use rusqlite::{ErrorCode, Transaction, TransactionBehavior};
 use tokio::sync::oneshot;
 
 use super::connection::{Place, Writing};
+use super::keys::Keys;
 use crate::inbox::step;
 use crate::inbox::store::InboxError;
 
@@ -42,7 +43,7 @@ struct Last {
 /// What is to be done in a transaction.
 trait Job: Send {
     fn name(&self) -> &'static str;
-    fn run(&mut self, transaction: &Transaction<'_>) -> rusqlite::Result<()>;
+    fn run(&mut self, transaction: &Transaction<'_>, keys: &mut Keys) -> rusqlite::Result<()>;
     fn end(self: Box<Self>, committed: Result<(), &Failure>);
 }
 
@@ -87,7 +88,7 @@ impl Writer {
     pub(super) async fn bounded<T: Send + 'static>(
         &self,
         name: &'static str,
-        work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
+        work: impl FnOnce(&Transaction<'_>, &mut Keys) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, InboxError> {
         let (reply, told) = oneshot::channel();
         let queue = Some(Arc::clone(&self.queue));
@@ -102,7 +103,7 @@ impl Writer {
     pub(super) async fn run<T: Send + 'static>(
         &self,
         name: &'static str,
-        work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
+        work: impl FnOnce(&Transaction<'_>, &mut Keys) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, InboxError> {
         let (reply, told) = oneshot::channel();
         let task = Task { name, work: Some(work), result: None, reply, queue: None };
@@ -204,9 +205,11 @@ fn batch(writing: &mut Option<Writing>, place: &Place, jobs: &mut [Box<dyn Job>]
 }
 
 fn transact(writing: &mut Writing, jobs: &mut [Box<dyn Job>]) -> rusqlite::Result<()> {
-    let transaction = writing.connection().transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let (connection, keys) = writing.parts();
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    keys.begin();
     for job in &mut *jobs {
-        job.run(&transaction)?;
+        job.run(&transaction, keys)?;
         if transaction.is_autocommit() {
             // SQLite has rolled all of it back, or an effect has ended the transaction.
             let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_ABORT);
@@ -222,15 +225,15 @@ fn transact(writing: &mut Writing, jobs: &mut [Box<dyn Job>]) -> rusqlite::Resul
 impl<T, F> Job for Task<T, F>
 where
     T: Send,
-    F: FnOnce(&Transaction<'_>) -> rusqlite::Result<T> + Send,
+    F: FnOnce(&Transaction<'_>, &mut Keys) -> rusqlite::Result<T> + Send,
 {
     fn name(&self) -> &'static str {
         self.name
     }
 
-    fn run(&mut self, transaction: &Transaction<'_>) -> rusqlite::Result<()> {
+    fn run(&mut self, transaction: &Transaction<'_>, keys: &mut Keys) -> rusqlite::Result<()> {
         if let Some(work) = self.work.take() {
-            self.result = Some(work(transaction)?);
+            self.result = Some(work(transaction, keys)?);
         }
         Ok(())
     }

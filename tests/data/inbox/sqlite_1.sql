@@ -1,0 +1,52 @@
+-- An inbox as version 1 of its schema left it: what `.dump` says of a file that the conformance suite has been at.
+BEGIN TRANSACTION;
+CREATE TABLE countersign_inbox (
+  number         INTEGER PRIMARY KEY AUTOINCREMENT,
+  claim_key      BLOB NOT NULL UNIQUE,
+  fingerprint    BLOB NOT NULL,
+  state          INTEGER NOT NULL,            -- 0 pending, 1 running, 2 waiting, 3 done, 4 dead
+  due_at         INTEGER NOT NULL,            -- milliseconds, as all times: may run from, or end of the lease
+  attempts       INTEGER NOT NULL DEFAULT 0,  -- counted when they begin
+  silent         INTEGER NOT NULL DEFAULT 0,  -- how many of the last attempts ended without a word
+  token          BLOB,                        -- of the present lease
+  entity         TEXT,
+  finished_at    INTEGER,
+  received_at    INTEGER NOT NULL,
+  signed_at      INTEGER,
+  source         TEXT NOT NULL,
+  tenant         TEXT,
+  delivery_id    TEXT,
+  event_type     TEXT,
+  key_id         TEXT NOT NULL,
+  authenticated  INTEGER NOT NULL,            -- bits: 1 body, 2 id, 4 time, 8 event type
+  content_digest BLOB,
+  last_error     TEXT
+) STRICT;
+INSERT INTO "countersign_inbox" VALUES(1,X'E8C02E835581C402C9DC43304F90B743995463EBB735D49E824C61389D377C41',X'BD9A693E6B9736090051F843C79EEF21',3,1795537915382,1,0,NULL,'a',1795537915382,1795537915382,1795537915000,'conformance','acme','a1','a.b','2026-11',7,NULL,NULL);
+INSERT INTO "countersign_inbox" VALUES(2,X'E45B615D6597E5FBCF3FB69B14E174AB4A24098588E890F59615EA406829C259',X'707748CDD9458A2350FC33EF134B5D0B',3,1795537915382,1,0,NULL,'a',1795537915382,1795537915382,1795537915000,'conformance','acme','a2','a.b','2026-11',7,NULL,NULL);
+INSERT INTO "countersign_inbox" VALUES(3,X'9E15F1D7B881D11CC3D193084F46CACBD1B6CA6D75B91925C256E782589485E7',X'30B1FF1849802A2D8AB1C5C23E1B4E21',1,1795537945382,1,0,X'0EA6304BEDA11378CB43611C1BED8768','b',NULL,1795537915382,1795537915000,'conformance','acme','b1','a.b','2026-11',7,NULL,NULL);
+INSERT INTO "countersign_inbox" VALUES(4,X'00E3D326F3D0010FA5C54167C3A2809D0A14B8281497AE99954D167B68F00965',X'E6FD8D194B192E6E6EFB51C6C9D8DF0C',1,1795537945382,1,0,X'1DCADF9F1C19B4F64F70CA64CCD7705F','a',NULL,1795537915382,1795537915000,'conformance','acme','a3','a.b','2026-11',7,NULL,NULL);
+INSERT INTO "countersign_inbox" VALUES(5,X'4440E486F19DD13E8058E1F6473B232E1BC57065A1A28DC962877553F3905F17',X'9C897256D97AA03F188E5E7A5F070CC5',2,1795537915382,0,0,NULL,'b',NULL,1795537915382,1795537915000,'conformance','acme','b2','a.b','2026-11',7,NULL,NULL);
+INSERT INTO "countersign_inbox" VALUES(6,X'52CA15809194A0E37EACFE6961973B1C686C4F0BBD28FB8796A00A1536E25D43',X'E0B65EAB2354CACBC2A3FEB97D80F23F',1,1795537945382,1,0,X'B8139C9DF94706C2B60653F53762D6A7',NULL,NULL,1795537915382,1795537915000,'conformance','acme','free','a.b','2026-11',7,NULL,NULL);
+CREATE TABLE countersign_inbox_payload (
+  number  INTEGER PRIMARY KEY,
+  headers TEXT NOT NULL,                      -- JSON: pairs of a name and a value in hexadecimal
+  body    BLOB NOT NULL
+) STRICT;
+INSERT INTO "countersign_inbox_payload" VALUES(1,'[["x-signature","743d312c76313dff00"],["x-empty",""]]',X'7B226576656E74223A22612E62222C2264617461223A7B226964223A226131222C2274657874223A22EFBFBD5C7530303030227D7D');
+INSERT INTO "countersign_inbox_payload" VALUES(2,'[["x-signature","743d312c76313dff00"],["x-empty",""]]',X'7B226576656E74223A22612E62222C2264617461223A7B226964223A226132222C2274657874223A22EFBFBD5C7530303030227D7D');
+INSERT INTO "countersign_inbox_payload" VALUES(3,'[["x-signature","743d312c76313dff00"],["x-empty",""]]',X'7B226576656E74223A22612E62222C2264617461223A7B226964223A226231222C2274657874223A22EFBFBD5C7530303030227D7D');
+INSERT INTO "countersign_inbox_payload" VALUES(4,'[["x-signature","743d312c76313dff00"],["x-empty",""]]',X'7B226576656E74223A22612E62222C2264617461223A7B226964223A226133222C2274657874223A22EFBFBD5C7530303030227D7D');
+INSERT INTO "countersign_inbox_payload" VALUES(5,'[["x-signature","743d312c76313dff00"],["x-empty",""]]',X'7B226576656E74223A22612E62222C2264617461223A7B226964223A226232222C2274657874223A22EFBFBD5C7530303030227D7D');
+INSERT INTO "countersign_inbox_payload" VALUES(6,'[["x-signature","743d312c76313dff00"],["x-empty",""]]',X'7B226576656E74223A22612E62222C2264617461223A7B226964223A2266726565222C2274657874223A22EFBFBD5C7530303030227D7D');
+CREATE TABLE countersign_inbox_schema (version INTEGER NOT NULL) STRICT;
+INSERT INTO "countersign_inbox_schema" VALUES(1);
+CREATE INDEX countersign_inbox_pending ON countersign_inbox (due_at) WHERE state = 0;
+CREATE INDEX countersign_inbox_running ON countersign_inbox (due_at, silent) WHERE state = 1;
+CREATE INDEX countersign_inbox_entity ON countersign_inbox (entity, number, state)
+  WHERE entity IS NOT NULL AND state < 3;
+CREATE INDEX countersign_inbox_done ON countersign_inbox (finished_at) WHERE state = 3;
+CREATE INDEX countersign_inbox_dead ON countersign_inbox (finished_at) WHERE state = 4;
+DELETE FROM "sqlite_sequence";
+INSERT INTO "sqlite_sequence" VALUES('countersign_inbox',6);
+COMMIT;
