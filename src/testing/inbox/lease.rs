@@ -206,7 +206,7 @@ pub async fn a_claim_for_none_leases_none<S: InboxStore>(store: Arc<S>) {
     for _ in 0..MAX_ATTEMPTS {
         let batch = case.batch(0, now).await;
         assert_eq!((batch.leased.len(), batch.buried), (0, 0));
-        case.batch(2, now).await;
+        let _ = case.batch(2, now).await;
         now = now.saturating_add(LEASE);
     }
     let batch = case.batch(0, now).await;
