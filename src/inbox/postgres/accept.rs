@@ -21,7 +21,7 @@ use crate::dedupe::Fingerprint;
 use crate::inbox::row::tokens;
 use crate::inbox::step;
 use crate::inbox::{Accepted, InboxError, Incoming, State};
-use crate::remote::postgres::{Failure, Impatient, Locked, Question, Statement};
+use crate::remote::postgres::{Failure, Impatient, Link, Locked, Question, Statement};
 use crate::remote::reason;
 use crate::time::Timestamp;
 
@@ -33,8 +33,9 @@ const MAX_BYTES: usize = 4 << 20;
 const AT_ONCE: usize = 4;
 
 /// What waits to be written.
-#[derive(Debug)]
 pub(super) struct Accepts {
+    /// The connections for it.
+    link: Link,
     waiting: Mutex<Waiting>,
     /// How many may wait.
     room: usize,
@@ -84,8 +85,8 @@ struct Held {
 }
 
 impl Accepts {
-    pub(super) fn new(room: usize, writers: usize, home: Handle) -> Self {
-        Self { waiting: Mutex::default(), room, writers, home }
+    pub(super) fn new(link: Link, room: usize, writers: usize, home: Handle) -> Self {
+        Self { link, waiting: Mutex::default(), room, writers, home }
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiting> {
@@ -307,9 +308,9 @@ impl Inner {
         deadline: Instant,
     ) -> Result<(Q::Answer, bool), Failure> {
         if together {
-            self.link.ask(&Impatient(question), deadline).await
+            self.accepts.link.ask(&Impatient(question), deadline).await
         } else {
-            self.link.ask(&question, deadline).await
+            self.accepts.link.ask(&question, deadline).await
         }
     }
 

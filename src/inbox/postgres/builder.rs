@@ -95,7 +95,8 @@ impl PostgresInboxBuilder {
         self
     }
 
-    /// How many connections the inbox has at most, beside the one that listens: 2 to 1,000; 8 unless told. A pool of the
+    /// How many connections the inbox has at most to lease, to settle and to answer questions: 2 to 1,000; 8 unless told.
+    /// Beside these are three that accept, so that no swarm of workers holds them up, and one that listens. A pool of the
     /// program's own is as large as it is.
     pub fn connections(mut self, most: usize) -> Self {
         self.connections = most;
@@ -154,7 +155,7 @@ impl PostgresInboxBuilder {
         }
         let home = Handle::try_current().map_err(PostgresInboxError::unreachable)?;
         let pool = match &self.server {
-            Server::Ours(Ok(config)) => self.pool(config, home.clone())?,
+            Server::Ours(Ok(config)) => self.pool(config, home.clone(), self.connections)?,
             Server::Ours(Err(())) => return Err(PostgresInboxError::Settings(vec![PostgresInboxMistake::Url])),
             Server::Theirs(pool) => pool.clone(),
         };
@@ -170,18 +171,21 @@ impl PostgresInboxBuilder {
             Server::Ours(Ok(config)) => Way::Own(listening(config, self.response_timeout)),
             _ => Way::Pool(pool.clone()),
         };
-        let (size, salt) = (pool.status().max_size, salt_of(&self.schema));
+        let salt = salt_of(&self.schema);
+        // What workers ask for in swarms, such as completions, must not keep accepts waiting for a connection.
+        let (accepting, writers) = match &self.server {
+            Server::Ours(Ok(config)) => (self.pool(config, home.clone(), WRITERS)?, WRITERS),
+            _ => (pool.clone(), WRITERS.min(pool.status().max_size / 2).max(1)),
+        };
+        let (own, response_timeout) = (matches!(self.server, Server::Ours(_)), self.response_timeout);
+        let health = Arc::new(Health::new("postgres", "the inbox"));
+        let link = |pool| Link { pool, own, response_timeout, health: Arc::clone(&health) };
         let inner = Inner {
             rope: Rope::hang(way, bell.clone(), &self.schema, &home),
             bell,
             statements: Statements::new(&quoted(&self.schema), salt, self.response_timeout / 3),
-            accepts: Accepts::new(self.queue, WRITERS.min(size / 2).max(1), home),
-            link: Link {
-                pool,
-                own: matches!(self.server, Server::Ours(_)),
-                response_timeout: self.response_timeout,
-                health: Health::new("postgres", "the inbox"),
-            },
+            accepts: Accepts::new(link(accepting), self.queue, writers, home),
+            link: link(pool),
             later: Later::here(),
             salt,
             stage,
@@ -206,11 +210,10 @@ impl PostgresInboxBuilder {
         Ok(Stage { pool, own, turns: Arc::new(Semaphore::new(turns)), home })
     }
 
-    fn pool(&self, config: &Config, home: Handle) -> Result<Pool, PostgresInboxError> {
+    fn pool(&self, config: &Config, home: Handle, connections: usize) -> Result<Pool, PostgresInboxError> {
         let wait = self.response_timeout;
         let timeouts = Timeouts { turn: Some(wait), answer: wait, statements: true };
-        let (connections, settings) = (self.connections, PLANS);
-        let pooled = Pooled { config, home, connections, timeouts, settings, clean: false };
+        let pooled = Pooled { config, home, connections, timeouts, settings: PLANS, clean: false };
         pooled.build().map_err(PostgresInboxError::unreachable)
     }
 

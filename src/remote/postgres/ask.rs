@@ -1,6 +1,7 @@
 //! One question to the server, on a connection of the pool, within its time.
 
 use std::error::Error as StdError;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -23,7 +24,7 @@ pub(crate) struct Link {
     /// Whether the pool is ours alone.
     pub(crate) own: bool,
     pub(crate) response_timeout: Duration,
-    pub(crate) health: Health,
+    pub(crate) health: Arc<Health>,
 }
 
 /// What can be asked on a connection, once or again.
