@@ -1,55 +1,76 @@
-//! The process that is killed: a receiver and its workers over one file.
+//! The process that is killed: a receiver and its workers over one inbox.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Lines, Write};
 use std::net::SocketAddr;
-use std::process::{Command, Stdio};
+use std::process::{ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use actix_web::{App, HttpServer};
-use countersign::inbox::{Inbox, SqliteEffects, SqliteInbox, TransactionalHandlers};
+use countersign::inbox::{
+    Backoff, Inbox, PostgresEffects, SqliteEffects, SqliteInbox, TransactionalHandlers, TransactionalStore,
+};
 use countersign::kycgenie::Event;
-use countersign::{Delivery, Keyring, Outcome, Receiver, Scheme, Secret};
+use countersign::{Delivery, HandlerError, Keyring, Outcome, PostgresInbox, Receiver, Scheme, Secret};
 
-use crate::inbox_common::Folder;
+use crate::place::{Address, Place};
 
 pub(crate) const LEASE: Duration = Duration::from_secs(1);
 pub(crate) const MAX_ATTEMPTS: u32 = 6;
+/// Short, so that what fails is soon dead.
+const BACKOFF: Backoff = Backoff { shortest: Duration::from_millis(20), longest: Duration::from_millis(200) };
 pub(crate) const PATH: &str = "/hook";
 pub(crate) const SECRET: &str = "whsec_Y3Jhc2gtdGVzdA==";
 
-const FILE: &str = "COUNTERSIGN_CRASH_FILE";
+const ADDRESS: &str = "COUNTERSIGN_CRASH_ADDRESS";
 const DIE_AT: &str = "COUNTERSIGN_CRASH_DIE_AT";
 const WORKERS: &str = "COUNTERSIGN_CRASH_WORKERS";
 
 /// The child, as its parent sees it. Dropping it kills it.
 pub(crate) struct Child {
     process: std::process::Child,
+    lines: Lines<BufReader<ChildStdout>>,
     pub(crate) addr: SocketAddr,
 }
 
 impl Child {
     /// Starts it, and waits for its port.
-    pub(crate) fn start(folder: &Folder, die_at: Option<&str>, workers: bool) -> Self {
+    pub(crate) fn start(place: &Place, die_at: Option<&str>, workers: bool) -> Self {
         let mut command = Command::new(std::env::current_exe().unwrap());
-        command.args(["--exact", "the_child", "--nocapture"]).env(FILE, folder.file()).env_remove(DIE_AT);
-        command.env(WORKERS, if workers { "1" } else { "0" });
+        command.args(["--exact", "the_child", "--nocapture"]).env(ADDRESS, place.address()).env_remove(DIE_AT);
+        command.env(WORKERS, if workers { "1" } else { "0" }).stdin(Stdio::piped());
         if let Some(die_at) = die_at {
             command.env(DIE_AT, die_at);
         }
         let mut process = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         let lines = BufReader::new(process.stdout.take().unwrap()).lines();
-        let port =
-            lines.map_while(Result::ok).find_map(|line| line.split_once("PORT ").map(|(_, port)| port.to_owned()));
+        let mut child = Self { process, lines, addr: SocketAddr::from(([127, 0, 0, 1], 1)) };
         // One that dies of what it found at its start has no port to tell.
-        let port = port.map_or(1, |port| port.trim().parse().unwrap());
-        Self { process, addr: SocketAddr::from(([127, 0, 0, 1], port)) }
+        if let Some(port) = child.hear("PORT ") {
+            child.addr.set_port(port.trim().parse().unwrap());
+        }
+        child
+    }
+
+    /// Waits for a line of it with `word` in it, and gives what stands behind that.
+    pub(crate) fn hear(&mut self, word: &str) -> Option<String> {
+        let mut lines = self.lines.by_ref().map_while(Result::ok);
+        lines.find_map(|line| line.split_once(word).map(|(_, rest)| rest.to_owned()))
+    }
+
+    /// Lets the handler go on that waits for it.
+    pub(crate) fn let_go(&mut self) {
+        writeln!(self.process.stdin.as_mut().unwrap(), "go on").unwrap();
+    }
+
+    pub(crate) fn signal(&self, name: &str) {
+        let id = self.process.id().to_string();
+        assert!(Command::new("kill").args([&format!("-{name}"), &id]).status().unwrap().success());
     }
 
     /// Asks it to end, waits until it has, and tells whether it did so by itself.
     pub(crate) fn terminate(mut self) -> bool {
-        let id = self.process.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+        self.signal("TERM");
         self.process.wait().unwrap().success()
     }
 
@@ -66,57 +87,101 @@ impl Drop for Child {
     }
 }
 
-/// Writes an effect for each delivery; one is the death of its process.
+/// What an effect is written with, in either engine.
+trait Book: Send + 'static {
+    fn book(&mut self, id: String) -> impl Future<Output = Result<(), HandlerError>> + Send;
+}
+
+impl Book for SqliteEffects {
+    async fn book(&mut self, id: String) -> Result<(), HandlerError> {
+        self.write(move |tx| {
+            tx.execute("INSERT INTO effect VALUES (?1)", [id])?;
+            Ok(())
+        });
+        Ok(())
+    }
+}
+
+impl Book for PostgresEffects {
+    async fn book(&mut self, id: String) -> Result<(), HandlerError> {
+        let schema = std::env::var(ADDRESS).unwrap();
+        let schema = schema.split_once(' ').unwrap().1;
+        self.execute(&format!("INSERT INTO {schema}.effect VALUES ($1)"), &[&id]).await?;
+        Ok(())
+    }
+}
+
+/// Writes an effect for each delivery. One is the death of its process, one always fails, and one has to be let go.
 struct Ledger;
 
-impl TransactionalHandlers<SqliteEffects> for Ledger {
+impl<T: Book> TransactionalHandlers<T> for Ledger {
     type Event = Event;
 
-    async fn handle(&self, _event: Event, delivery: &Delivery, effects: &mut SqliteEffects) -> Outcome {
+    async fn handle(&self, _event: Event, delivery: &Delivery, effects: &mut T) -> Outcome {
         let id = delivery.id().unwrap().to_string();
         tokio::time::sleep(Duration::from_millis(1)).await;
         if id == "aborts" {
             std::process::abort();
         }
-        effects.write(move |tx| {
-            tx.execute("INSERT INTO effect VALUES (?1)", [id])?;
-            Ok(())
-        });
+        if let Err(error) = effects.book(id.clone()).await {
+            return Outcome::Retry(error);
+        }
+        reached("handler", "within");
+        if id == "fails" {
+            return Outcome::Retry(HandlerError::retryable("as ever"));
+        }
+        if id.starts_with("freezes") {
+            println!("INSIDE");
+            std::io::stdout().flush().unwrap();
+            let waited = tokio::task::spawn_blocking(|| std::io::stdin().lines().next()).await;
+            drop(waited);
+        }
         Outcome::Handled
     }
 }
 
-pub(crate) fn run_if_told() {
-    let Ok(file) = std::env::var(FILE) else { return };
-    if let Ok(die_at) = std::env::var(DIE_AT) {
-        let (boundary, nth) = die_at.rsplit_once(':').unwrap();
-        let (of, at) = boundary.split_once(':').unwrap();
-        let (of, at, nth) = (of.to_owned(), at.to_owned(), nth.parse::<u64>().unwrap());
-        let seen = AtomicU64::new(0);
-        countersign::testing::inbox::on_step(move |step, place| {
-            if step == of && place == at && seen.fetch_add(1, Ordering::SeqCst) + 1 == nth {
-                // No destructor runs, nothing is flushed: as with SIGKILL, and exactly here.
-                std::process::abort();
-            }
-        });
+/// Ends this process, if it was told to do so when it has come here as often.
+fn reached(step: &str, place: &str) {
+    static SEEN: AtomicU64 = AtomicU64::new(0);
+    let Ok(die_at) = std::env::var(DIE_AT) else { return };
+    let (boundary, nth) = die_at.rsplit_once(':').unwrap();
+    let (of, at) = boundary.split_once(':').unwrap();
+    if (step, place) == (of, at) && SEEN.fetch_add(1, Ordering::SeqCst) + 1 == nth.parse::<u64>().unwrap() {
+        // No destructor runs, nothing is flushed: as with SIGKILL, and exactly here.
+        std::process::abort();
     }
+}
+
+pub(crate) fn run_if_told() {
+    let Ok(address) = std::env::var(ADDRESS) else { return };
+    countersign::testing::inbox::on_step(reached);
     actix_web::rt::System::new().block_on(async {
-        let inbox = Inbox::<Event, _>::new(SqliteInbox::open(file).unwrap());
-        let keyring = Keyring::single(Secret::new(SECRET).unwrap());
-        let receiver = Receiver::builder(Scheme::standard_webhooks(), keyring).inbox(inbox.clone()).build().unwrap();
-        let workers = (std::env::var(WORKERS).unwrap() == "1").then(|| {
-            inbox.transactional_workers(Ledger).lease(LEASE).max_attempts(MAX_ATTEMPTS).concurrency(64).start()
-        });
-        let server = HttpServer::new(move || App::new().service(receiver.at(PATH))).workers(1);
-        let server = server.bind(("127.0.0.1", 0)).unwrap();
-        println!("PORT {}", server.addrs()[0].port());
-        std::io::stdout().flush().unwrap();
-        // Until SIGTERM, which ends it gracefully; or until it is killed.
-        server.run().await.unwrap();
-        if let Some(workers) = workers {
-            workers.drain(Duration::from_secs(10)).await;
+        match Address::read(&address) {
+            Address::Sqlite(file) => receive(SqliteInbox::open(file).unwrap()).await,
+            Address::Postgres { url, schema } => {
+                receive(PostgresInbox::builder(&url).schema(schema).build().await.unwrap()).await;
+            }
         }
-        // What runs the tests would report to a parent that has stopped listening.
-        std::process::exit(0);
     });
+    // What runs the tests would report to a parent that has stopped listening.
+    std::process::exit(0);
+}
+
+async fn receive<S: TransactionalStore<Effects: Book>>(store: S) {
+    let inbox = Inbox::<Event, _>::new(store);
+    let keyring = Keyring::single(Secret::new(SECRET).unwrap());
+    let receiver = Receiver::builder(Scheme::standard_webhooks(), keyring).inbox(inbox.clone()).build().unwrap();
+    let workers = (std::env::var(WORKERS).unwrap() == "1").then(|| {
+        let workers = inbox.transactional_workers(Ledger).lease(LEASE).max_attempts(MAX_ATTEMPTS).concurrency(64);
+        workers.backoff(BACKOFF).start()
+    });
+    let server = HttpServer::new(move || App::new().service(receiver.at(PATH))).workers(1);
+    let server = server.bind(("127.0.0.1", 0)).unwrap();
+    println!("PORT {}", server.addrs()[0].port());
+    std::io::stdout().flush().unwrap();
+    // Until SIGTERM, which ends it gracefully; or until it is killed.
+    server.run().await.unwrap();
+    if let Some(workers) = workers {
+        workers.drain(Duration::from_secs(10)).await;
+    }
 }

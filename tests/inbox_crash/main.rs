@@ -16,14 +16,18 @@
 //! (`countersign::testing::inbox::on_step`). The child sets one that ends the process, without any unwinding or
 //! flushing, when it has come to the boundary for the n-th time.
 
-#![cfg(all(unix, feature = "actix", feature = "sqlite"))]
+#![cfg(all(unix, feature = "actix", feature = "postgres", feature = "sqlite"))]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 #[path = "../inbox_common/mod.rs"]
 mod inbox_common;
 
+#[path = "../common/servers.rs"]
+mod servers;
+
 mod checker;
 mod child;
+mod place;
 mod sender;
 
 use std::net::TcpStream;
@@ -33,7 +37,7 @@ use std::time::{Duration, Instant};
 
 use checker::Checker;
 use child::{Child, LEASE};
-use inbox_common::Folder;
+use place::{Engine, Place};
 use sender::Senders;
 
 /// How many deliveries are in flight at once.
@@ -48,11 +52,32 @@ fn the_child() {
     child::run_if_told();
 }
 
-#[test]
-fn kill_9_at_random_moments_loses_nothing_and_doubles_nothing() {
+/// Each of these for each engine.
+macro_rules! of_both_engines {
+    ($($test:ident)*) => {
+        mod sqlite {
+            $(#[test] fn $test() { super::$test(super::Engine::Sqlite); })*
+        }
+        mod postgres {
+            $(#[test] fn $test() { super::$test(super::Engine::Postgres); })*
+        }
+    };
+}
+
+of_both_engines! {
+    a_delivery_that_always_fails_is_dead_after_exactly_the_maximum_and_holds_nobody_up
+    a_delivery_that_kills_its_process_is_dead_after_exactly_the_maximum_and_takes_nobody_along
+    a_graceful_end_under_load_breaks_no_accepted_request_and_leaves_no_lease_behind
+    a_kill_at_every_step_boundary_loses_nothing_and_doubles_nothing
+    a_process_frozen_past_its_lease_and_resumed_changes_nothing
+    kill_9_at_random_moments_loses_nothing_and_doubles_nothing
+    of_64_identical_deliveries_at_once_to_1_3_and_8_processes_one_is_worked_on
+}
+
+fn kill_9_at_random_moments_loses_nothing_and_doubles_nothing(engine: Engine) {
     let _alone = alone();
     let rounds = number("COUNTERSIGN_ROUNDS").unwrap_or(6);
-    let mut harness = Harness::new();
+    let mut harness = Harness::new(engine);
     for round in 0..rounds {
         let run_for = Duration::from_millis(100 + harness.random.below(400));
         harness.round(&format!("round {round}"), None, |_| std::thread::sleep(run_for));
@@ -60,11 +85,10 @@ fn kill_9_at_random_moments_loses_nothing_and_doubles_nothing() {
     harness.end(rounds);
 }
 
-#[test]
-fn a_kill_at_every_step_boundary_loses_nothing_and_doubles_nothing() {
+fn a_kill_at_every_step_boundary_loses_nothing_and_doubles_nothing(engine: Engine) {
     let _alone = alone();
     let rounds = if is_long() { 20 } else { 1 };
-    let mut harness = Harness::new();
+    let mut harness = Harness::new(engine);
     let mut count = 0;
     for boundary in [
         "accept:verified",
@@ -73,6 +97,7 @@ fn a_kill_at_every_step_boundary_loses_nothing_and_doubles_nothing() {
         "claim:committing",
         "claim:committed",
         "handler:starting",
+        "handler:within",
         "handler:ended",
         "complete:committing",
         "complete:committed",
@@ -92,12 +117,11 @@ fn a_kill_at_every_step_boundary_loses_nothing_and_doubles_nothing() {
     harness.end(count);
 }
 
-#[test]
-fn a_delivery_that_kills_its_process_is_dead_after_exactly_the_maximum_and_takes_nobody_along() {
+fn a_delivery_that_kills_its_process_is_dead_after_exactly_the_maximum_and_takes_nobody_along(engine: Engine) {
     let _alone = alone();
-    let folder = Folder::new();
-    let mut checker = Checker::new(&folder);
-    let child = Child::start(&folder, None, false);
+    let place = Place::new(engine);
+    let mut checker = Checker::new(&place);
+    let child = Child::start(&place, None, false);
     let senders = Senders::start(1, 1);
     for number in 0..12 {
         let id = if number == 5 { "aborts".to_owned() } else { format!("good_{number}") };
@@ -107,7 +131,7 @@ fn a_delivery_that_kills_its_process_is_dead_after_exactly_the_maximum_and_takes
     let deadline = Instant::now() + Duration::from_secs(120);
     let mut deaths = 0;
     loop {
-        let mut child = Child::start(&folder, None, true);
+        let mut child = Child::start(&place, None, true);
         while !child.is_over() && checker.unfinished() > 0 {
             assert!(Instant::now() < deadline, "the killer was not given up: {deaths} deaths");
             std::thread::sleep(Duration::from_millis(5));
@@ -124,13 +148,72 @@ fn a_delivery_that_kills_its_process_is_dead_after_exactly_the_maximum_and_takes
     checker.check("the killer", &acknowledged.collect());
 }
 
-#[test]
-fn a_graceful_end_under_load_breaks_no_accepted_request_and_leaves_no_lease_behind() {
+fn a_delivery_that_always_fails_is_dead_after_exactly_the_maximum_and_holds_nobody_up(engine: Engine) {
+    let _alone = alone();
+    let place = Place::new(engine);
+    let mut checker = Checker::new(&place);
+    let child = Child::start(&place, None, true);
+    let senders = Senders::start(0, 1);
+    let ids: Vec<_> =
+        (0..40).map(|number| if number == 5 { "fails".to_owned() } else { format!("good_{number}") }).collect();
+    for id in &ids {
+        assert_eq!(senders.send_one(child.addr, id), 200);
+    }
+    let started = Instant::now();
+    while checker.unfinished() > 0 {
+        assert!(started.elapsed() < Duration::from_secs(60), "{} are left", checker.unfinished());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert_eq!(checker.dead(), [("fails".to_owned(), i64::from(child::MAX_ATTEMPTS))]);
+    assert_eq!(checker.count("state = 3 AND attempts = 1"), 39, "everybody else at the first attempt");
+    checker.check("one that fails", &ids.into_iter().collect());
+}
+
+fn a_process_frozen_past_its_lease_and_resumed_changes_nothing(engine: Engine) {
+    let _alone = alone();
+    let place = Place::new(engine);
+    let mut checker = Checker::new(&place);
+    let senders = Senders::start(0, 1);
+    let rounds = if is_long() { 20 } else { 1 };
+    for round in 0..rounds {
+        let id = format!("freezes_{round}");
+        let mut frozen = Child::start(&place, None, true);
+        assert_eq!(senders.send_one(frozen.addr, &id), 200);
+        frozen.hear("INSIDE").unwrap();
+        // With the effect written, the completion to come, and the lease running.
+        frozen.signal("STOP");
+        let mut second = Child::start(&place, None, true);
+        second.hear("INSIDE").unwrap();
+        if round % 2 == 0 {
+            second.let_go();
+            let started = Instant::now();
+            while checker.unfinished() > 0 {
+                assert!(started.elapsed() < LEASE + RECOVERY, "the second does not come to its end");
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        }
+        // Every other time the second is at work still.
+        let before = checker.standing(&id);
+        frozen.signal("CONT");
+        frozen.let_go();
+        assert!(frozen.terminate(), "it ends by itself, when it has done what it would");
+        let (state, attempts, finished_at, effects) = checker.standing(&id);
+        assert_eq!((state, attempts, finished_at, effects), before, "round {round}: it has changed nothing");
+        assert_eq!(attempts, 2);
+        second.let_go();
+        assert!(second.terminate());
+        assert_eq!(checker.standing(&id).3, 1, "round {round}: one effect");
+        checker.check("frozen", &[id].into());
+    }
+    println!("{engine:?}: {rounds} frozen, one effect each");
+}
+
+fn a_graceful_end_under_load_breaks_no_accepted_request_and_leaves_no_lease_behind(engine: Engine) {
     let _alone = alone();
     let rounds = if is_long() { 50 } else { 3 };
-    let mut harness = Harness::new();
+    let mut harness = Harness::new(engine);
     for round in 0..rounds {
-        let child = Child::start(&harness.folder, None, true);
+        let child = Child::start(&harness.place, None, true);
         harness.senders.go(child.addr);
         harness.senders.wait_for_acknowledgements(20 + harness.random.below(100) as usize);
         assert!(child.terminate(), "round {round}: it ended by itself");
@@ -139,22 +222,21 @@ fn a_graceful_end_under_load_breaks_no_accepted_request_and_leaves_no_lease_behi
         // A request on a connection that is being closed may go unread; one that was kept has been answered.
         let acknowledged = harness.senders.acknowledged();
         let broken = harness.senders.take_broken();
-        let kept: Vec<_> =
-            broken.iter().filter(|id| !acknowledged.contains(*id) && harness.checker.is_kept(id)).collect();
+        let kept_ids = harness.checker.kept();
+        let kept: Vec<_> = broken.iter().filter(|id| !acknowledged.contains(*id) && kept_ids.contains(*id)).collect();
         assert!(kept.is_empty(), "round {round}: kept, and not answered: {kept:?}");
         harness.checker.check(&format!("round {round}"), &acknowledged);
     }
     harness.end(rounds);
 }
 
-#[test]
-fn of_64_identical_deliveries_at_once_to_1_3_and_8_processes_one_is_worked_on() {
+fn of_64_identical_deliveries_at_once_to_1_3_and_8_processes_one_is_worked_on(engine: Engine) {
     let _alone = alone();
     let events = if is_long() { 1000 } else { 5 };
     for processes in [1, 3, 8] {
-        let folder = Folder::new();
-        let mut checker = Checker::new(&folder);
-        let children: Vec<_> = (0..processes).map(|_| Child::start(&folder, None, true)).collect();
+        let place = Place::new(engine);
+        let mut checker = Checker::new(&place);
+        let children: Vec<_> = (0..processes).map(|_| Child::start(&place, None, true)).collect();
         let senders = Senders::start(0, 1);
         let barrier = Barrier::new(64);
         let slowest = Mutex::new(Duration::ZERO);
@@ -195,7 +277,7 @@ fn of_64_identical_deliveries_at_once_to_1_3_and_8_processes_one_is_worked_on() 
 }
 
 struct Harness {
-    folder: Folder,
+    place: Place,
     checker: Checker,
     senders: Senders,
     random: Random,
@@ -204,14 +286,14 @@ struct Harness {
 }
 
 impl Harness {
-    fn new() -> Self {
-        let folder = Folder::new();
-        let checker = Checker::new(&folder);
+    fn new(engine: Engine) -> Self {
+        let place = Place::new(engine);
+        let checker = Checker::new(&place);
         let senders = Senders::start(IN_FLIGHT, 3);
         let seed = number("COUNTERSIGN_SEED").unwrap_or_else(|| u64::from(std::process::id()));
-        println!("seed {seed}");
+        println!("{engine:?}, seed {seed}");
         let random = Random(seed | 1);
-        Self { folder, checker, senders, random, slowest: Duration::ZERO, loaded: Duration::ZERO }
+        Self { place, checker, senders, random, slowest: Duration::ZERO, loaded: Duration::ZERO }
     }
 
     /// Starts the child on what the one before has left, waits until that is worked on, checks; then lets the senders
@@ -219,7 +301,7 @@ impl Harness {
     fn round(&mut self, name: &str, die_at: Option<&str>, load: impl FnOnce(&Senders)) {
         self.recover(name);
         let dies = die_at.is_some();
-        let mut child = Child::start(&self.folder, die_at, true);
+        let mut child = Child::start(&self.place, die_at, true);
         let started = Instant::now();
         self.senders.go(child.addr);
         load(&self.senders);
@@ -233,7 +315,7 @@ impl Harness {
     }
 
     fn recover(&mut self, name: &str) {
-        let child = Child::start(&self.folder, None, true);
+        let child = Child::start(&self.place, None, true);
         let started = Instant::now();
         while self.checker.unfinished() > 0 {
             assert!(started.elapsed() < LEASE + RECOVERY, "{name}: {} are left", self.checker.unfinished());

@@ -1,0 +1,167 @@
+//! Where the inbox is, for the two engines: a file, or a schema of a server that all tests of this program share.
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use countersign::PostgresInbox;
+use countersign::inbox::tokio_postgres::{self, Client, NoTls};
+use countersign::inbox::{SqliteInbox, rusqlite};
+use tokio::runtime::Runtime;
+
+use crate::inbox_common::Folder;
+use crate::servers::Postgres;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Engine {
+    Postgres,
+    Sqlite,
+}
+
+pub(crate) enum Place {
+    Postgres { url: String, schema: String },
+    Sqlite(Folder),
+}
+
+/// What a process is told of it.
+pub(crate) enum Address {
+    Postgres { url: String, schema: String },
+    Sqlite(String),
+}
+
+/// One delivery, as it is kept.
+pub(crate) struct Row {
+    pub(crate) id: String,
+    pub(crate) state: i64,
+    pub(crate) attempts: i64,
+    pub(crate) finished_at: Option<i64>,
+}
+
+/// All that there is, at one moment.
+pub(crate) struct Snapshot {
+    pub(crate) rows: Vec<Row>,
+    pub(crate) effects: Vec<String>,
+    /// Records of which a part is missing.
+    pub(crate) halves: i64,
+}
+
+/// A connection past the inbox.
+pub(crate) enum Database {
+    Postgres { runtime: Runtime, client: Client, schema: String },
+    Sqlite(rusqlite::Connection),
+}
+
+impl Place {
+    pub(crate) fn new(engine: Engine) -> Self {
+        static SERVER: OnceLock<Postgres> = OnceLock::new();
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        match engine {
+            Engine::Sqlite => Self::Sqlite(Folder::new()),
+            Engine::Postgres => {
+                let url = SERVER.get_or_init(Postgres::start).url();
+                let schema = format!("crash_{}", NEXT.fetch_add(1, Ordering::Relaxed));
+                Self::Postgres { url, schema }
+            }
+        }
+    }
+
+    pub(crate) fn address(&self) -> String {
+        match self {
+            Self::Postgres { url, schema } => format!("{url} {schema}"),
+            Self::Sqlite(folder) => folder.file().to_str().unwrap().to_owned(),
+        }
+    }
+}
+
+impl Address {
+    pub(crate) fn read(text: &str) -> Self {
+        match text.split_once(' ') {
+            Some((url, schema)) => Self::Postgres { url: url.to_owned(), schema: schema.to_owned() },
+            None => Self::Sqlite(text.to_owned()),
+        }
+    }
+}
+
+impl Database {
+    /// Makes the inbox and the table of the effects.
+    pub(crate) fn new(place: &Place) -> Self {
+        match place {
+            Place::Sqlite(folder) => {
+                drop(SqliteInbox::open(folder.file()).unwrap());
+                let connection = rusqlite::Connection::open(folder.file()).unwrap();
+                connection.busy_timeout(Duration::from_secs(20)).unwrap();
+                connection.execute_batch("CREATE TABLE effect (id TEXT)").unwrap();
+                Self::Sqlite(connection)
+            }
+            Place::Postgres { url, schema } => {
+                let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+                let runtime = runtime.unwrap();
+                let client = runtime.block_on(async {
+                    PostgresInbox::builder(url).schema(schema.as_str()).build().await.unwrap();
+                    let (client, connection) = tokio_postgres::connect(url, NoTls).await.unwrap();
+                    tokio::spawn(connection);
+                    client.batch_execute(&format!("CREATE TABLE {schema}.effect (id text)")).await.unwrap();
+                    client
+                });
+                Self::Postgres { runtime, client, schema: schema.clone() }
+            }
+        }
+    }
+
+    pub(crate) fn count(&mut self, condition: &str) -> i64 {
+        match self {
+            Self::Sqlite(connection) => {
+                let text = format!("SELECT count(*) FROM countersign_inbox WHERE {condition}");
+                connection.query_row(&text, [], |row| row.get(0)).unwrap()
+            }
+            Self::Postgres { runtime, client, schema } => {
+                let text = format!("SELECT count(*) FROM {schema}.inbox WHERE {condition}");
+                runtime.block_on(client.query_one(&text, &[])).unwrap().get(0)
+            }
+        }
+    }
+
+    pub(crate) fn snapshot(&mut self) -> Snapshot {
+        match self {
+            Self::Sqlite(connection) => of_file(connection),
+            Self::Postgres { runtime, client, schema } => runtime.block_on(of_server(client, schema)),
+        }
+    }
+}
+
+fn of_file(connection: &mut rusqlite::Connection) -> Snapshot {
+    let tx = connection.transaction().unwrap();
+    let integrity: String = tx.pragma_query_value(None, "quick_check", |row| row.get(0)).unwrap();
+    assert_eq!(integrity, "ok", "the file is sound");
+    let without_body = "SELECT (SELECT count(*) FROM countersign_inbox LEFT JOIN countersign_inbox_payload USING (number) \
+                        WHERE body IS NULL) + (SELECT count(*) FROM countersign_inbox_payload WHERE number NOT IN \
+                        (SELECT number FROM countersign_inbox))";
+    let halves = tx.query_row(without_body, [], |row| row.get(0)).unwrap();
+    let mut rows = tx.prepare("SELECT delivery_id, state, attempts, finished_at FROM countersign_inbox").unwrap();
+    let rows = rows.query_map([], |row| {
+        Ok(Row { id: row.get(0)?, state: row.get(1)?, attempts: row.get(2)?, finished_at: row.get(3)? })
+    });
+    let rows = rows.unwrap().map(Result::unwrap).collect();
+    let mut effects = tx.prepare("SELECT id FROM effect").unwrap();
+    let effects = effects.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
+    Snapshot { rows, effects, halves }
+}
+
+async fn of_server(client: &mut Client, schema: &str) -> Snapshot {
+    let tx = client.build_transaction().isolation_level(tokio_postgres::IsolationLevel::RepeatableRead).read_only(true);
+    let tx = tx.start().await.unwrap();
+    let halves = format!(
+        "SELECT count(*) FROM {schema}.inbox FULL JOIN {schema}.inbox_delivery USING (number) \
+         WHERE state IS NULL OR body IS NULL"
+    );
+    let halves = tx.query_one(&halves, &[]).await.unwrap().get(0);
+    let rows = format!(
+        "SELECT delivery_id, state::bigint, attempts::bigint, finished_at FROM {schema}.inbox \
+         JOIN {schema}.inbox_delivery USING (number)"
+    );
+    let rows = tx.query(&rows, &[]).await.unwrap();
+    let rows =
+        rows.iter().map(|row| Row { id: row.get(0), state: row.get(1), attempts: row.get(2), finished_at: row.get(3) });
+    let effects = tx.query(&format!("SELECT id FROM {schema}.effect"), &[]).await.unwrap();
+    Snapshot { rows: rows.collect(), effects: effects.iter().map(|row| row.get(0)).collect(), halves }
+}
