@@ -34,7 +34,8 @@ impl Handlers for Nothing {
     type Event = Event;
 
     async fn handle(&self, event: Event, _delivery: &Delivery) -> Outcome {
-        let Event::Unknown(_) = event;
+        let Event::Unknown(unknown) = event;
+        std::hint::black_box(&unknown);
         Outcome::Handled
     }
 }
