@@ -77,7 +77,7 @@ pub struct Query {
 pub enum Replay {
     /// All the dead.
     AllDead,
-    /// The entry of this number, unless it is running.
+    /// The entry of this number, unless it is running, or waits behind another of its entity: its turn comes anyway.
     One(i64),
 }
 
@@ -95,7 +95,7 @@ pub struct Stats {
     pub done: u64,
     /// Given up.
     pub dead: u64,
-    /// When the oldest of those that are neither done nor dead was received.
+    /// When that one was received which, of those that are neither done nor dead, was accepted first.
     pub oldest: Option<Timestamp>,
 }
 

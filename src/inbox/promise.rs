@@ -16,7 +16,8 @@ use crate::verify::Delivery;
 /// Handlers that write into the database of the inbox `T` belongs to: their effects and the completion are committed
 /// together, or neither is.
 ///
-/// `T` is what they write with: [`SqliteEffects`](crate::inbox::SqliteEffects) for SQLite. What a handler does by other
+/// `T` is what they write with: [`SqliteEffects`](crate::inbox::SqliteEffects) for SQLite,
+/// [`PostgresEffects`](crate::inbox::PostgresEffects) for PostgreSQL. What a handler does by other
 /// ways, such as a call of an API, is not undone when the commit fails, and may happen again:
 /// pass [`Delivery::effect_key`] on there.
 #[diagnostic::on_unimplemented(

@@ -58,7 +58,8 @@ pub trait InboxStore: Send + Sync + 'static {
     /// matter: what comes back is a duplicate.
     fn accept(&self, incoming: Incoming, now: Timestamp) -> impl Future<Output = Result<Accepted, InboxError>> + Send;
 
-    /// Leases what is due, the longest due first.
+    /// Leases what is due: first one that is suspected of killing its process, if none is running; then what else has
+    /// ended without a word; then the rest. Of each the longest due first.
     ///
     /// # Errors
     ///
@@ -228,7 +229,7 @@ pub enum Accepted {
 pub struct Wanted {
     /// How many at most.
     pub limit: usize,
-    /// For how long.
+    /// For how long: a millisecond at least, or one claim could lease the same delivery twice.
     pub lease: Duration,
     /// What has had this many attempts, and is due, is dead.
     pub max_attempts: u32,
@@ -297,6 +298,11 @@ pub enum CommitError {
 }
 
 impl Wanted {
+    /// When the lease of what is leased at `now` ends.
+    pub(super) fn until(&self, now: Timestamp) -> Timestamp {
+        now.saturating_add(self.lease.max(Duration::from_millis(1)))
+    }
+
     /// After how many attempts in a row that ended without a word a delivery is suspected of killing its process.
     #[must_use]
     pub fn silent_before_suspect(&self) -> u32 {

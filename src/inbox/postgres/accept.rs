@@ -7,8 +7,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use futures_util::FutureExt;
-use futures_util::future::BoxFuture;
+use futures_util::stream::{self, StreamExt};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -22,12 +21,16 @@ use crate::dedupe::Fingerprint;
 use crate::inbox::row::tokens;
 use crate::inbox::step;
 use crate::inbox::{Accepted, InboxError, Incoming, State};
-use crate::remote::postgres::{Failure, Locked, Statement};
+use crate::remote::postgres::{Failure, Impatient, Locked, Question, Statement};
+use crate::remote::reason;
 use crate::time::Timestamp;
 
 /// The most deliveries that one statement takes, and the most bytes of their bodies.
 const MAX_BATCH: usize = 256;
 const MAX_BYTES: usize = 4 << 20;
+
+/// How many are written at once by themselves when they cannot be written together.
+const AT_ONCE: usize = 4;
 
 /// What waits to be written.
 #[derive(Debug)]
@@ -173,34 +176,32 @@ impl Writer {
                 }
             }
         }
-        self.write_groups(groups).await
-    }
-
-    fn write_groups(&self, groups: Vec<Vec<Job>>) -> BoxFuture<'_, Vec<Job>> {
-        async move {
-            let first: Vec<&Job> = groups.iter().filter_map(|group| group.first()).collect();
-            match self.inner.write(&first).await {
-                Ok((known, again)) => self.tell(groups, &known, again).await,
-                // One of them may be the trouble of all: one that somebody holds, or that the database cannot hold.
-                Err(Trouble::Refused(_)) if groups.len() > 1 => {
-                    let mut groups = groups;
-                    let rest = groups.split_off(groups.len() / 2);
-                    let mut left = self.write_groups(groups).await;
-                    left.extend(self.write_groups(rest).await);
-                    left
-                }
-                Err(Trouble::Refused(error) | Trouble::Away(error)) => {
-                    let text = crate::remote::reason(&error);
-                    let mut error = Some(error);
-                    for job in groups.into_iter().flatten() {
-                        let error = error.take().unwrap_or_else(|| InboxError::unavailable(text.clone()));
-                        let _ = job.reply.send(Err(error));
-                    }
-                    Vec::new()
-                }
+        match self.write_groups(groups, true).await {
+            Ok(left) => left,
+            // One of them may be the trouble of all: one that somebody holds, or that the database cannot hold.
+            Err(groups) => {
+                let alone = stream::iter(groups).map(|group| self.write_groups(vec![group], false));
+                let left = alone.buffer_unordered(AT_ONCE).map(Result::unwrap_or_default);
+                left.concat().await
             }
         }
-        .boxed()
+    }
+
+    /// Writes the first of each group and tells all. Gives the groups back where the server refuses them and there are
+    /// several, so that each is `together` with others no more.
+    async fn write_groups(&self, groups: Vec<Vec<Job>>, together: bool) -> Result<Vec<Job>, Vec<Vec<Job>>> {
+        let first: Vec<&Job> = groups.iter().filter_map(|group| group.first()).collect();
+        let together = together && first.len() > 1;
+        match self.inner.write(&first, together).await {
+            Ok((known, again)) => Ok(self.tell(groups, &known, again).await),
+            Err(Trouble::Refused(_)) if together => Err(groups),
+            Err(Trouble::Refused(error) | Trouble::Away(error)) => {
+                for job in groups.into_iter().flatten() {
+                    let _ = job.reply.send(Err(copy_of(&error)));
+                }
+                Ok(Vec::new())
+            }
+        }
     }
 
     async fn tell(&self, groups: Vec<Vec<Job>>, known: &HashMap<[u8; 32], Known>, again: bool) -> Vec<Job> {
@@ -280,21 +281,36 @@ impl Held {
 }
 
 impl Inner {
-    async fn write(&self, jobs: &[&Job]) -> Result<(HashMap<[u8; 32], Known>, bool), Trouble> {
+    async fn write(&self, jobs: &[&Job], together: bool) -> Result<(HashMap<[u8; 32], Known>, bool), Trouble> {
         let columns = Columns::of(jobs, self.salt);
         let params = columns.params();
-        let deadline = self.link.deadline();
+        let deadline = jobs.iter().map(|job| job.deadline).max().unwrap_or_else(Instant::now);
         jobs.iter().for_each(|_| step::reached("accept", "committing"));
         let (rows, again) = if columns.locks.is_empty() {
-            self.link.ask(&Statement { text: &self.statements.accept, params: &params }, deadline).await?
+            let statement = Statement { text: &self.statements.accept, params: &params };
+            self.ask(statement, together, deadline).await?
         } else {
-            let statement = Statement { text: &self.statements.accept_in_order, params: &params };
+            let statements = [Statement { text: &self.statements.accept_in_order, params: &params }];
             let (locks, begin) = (&columns.locks, self.statements.begin.as_str());
-            self.link.ask(&Locked { locks, begin, statements: &[statement] }, deadline).await?
+            self.ask(Locked { locks, begin, statements: &statements }, together, deadline).await?
         };
         jobs.iter().for_each(|_| step::reached("accept", "committed"));
         let known: Result<HashMap<_, _>, InboxError> = rows.iter().map(known).collect();
         Ok((known.map_err(Trouble::Away)?, again))
+    }
+
+    /// For several together no lock is asked for twice: those that nobody holds can be written by themselves.
+    async fn ask<Q: Question>(
+        &self,
+        question: Q,
+        together: bool,
+        deadline: Instant,
+    ) -> Result<(Q::Answer, bool), Failure> {
+        if together {
+            self.link.ask(&Impatient(question), deadline).await
+        } else {
+            self.link.ask(&question, deadline).await
+        }
     }
 
     /// Makes room for a delivery of the same key, when the old one need not be remembered any more.
@@ -305,6 +321,15 @@ impl Inner {
         if let Err(failure) = self.link.ask(&statement, self.link.deadline()).await {
             tracing::debug!(error = %failure.trouble, "what has expired was not removed; it is tried again");
         }
+    }
+}
+
+/// The same for each of those who shared it.
+fn copy_of(error: &InboxError) -> InboxError {
+    match error {
+        InboxError::Full => InboxError::Full,
+        InboxError::TooSlow(limit) => InboxError::TooSlow(*limit),
+        InboxError::Unavailable(cause) => InboxError::unavailable(reason(cause.as_ref())),
     }
 }
 

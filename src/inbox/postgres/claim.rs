@@ -64,7 +64,7 @@ async fn take(inner: &Arc<Inner>, wanted: Wanted, now: Timestamp, suspect: bool)
         let bytes: Vec<Vec<u8>> = drawn.iter().map(|token| token.to_be_bytes().to_vec()).collect();
         let unsure = Unless::new(|| take_back_later(inner, bytes.clone(), now));
         let limit = i64::try_from(wanted.limit).unwrap_or(i64::MAX);
-        let until = now.saturating_add(wanted.lease);
+        let until = wanted.until(now);
         let (silent, most) = (signed(wanted.silent_before_suspect()), signed(wanted.max_attempts));
         let (millis, until) = (now.as_millis(), until.as_millis());
         let params: [&(dyn ToSql + Sync); 6] = [&millis, &limit, &silent, &until, &bytes, &most];

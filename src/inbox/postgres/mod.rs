@@ -17,6 +17,7 @@ pub use builder::PostgresInboxBuilder;
 pub use effects::PostgresEffects;
 pub use error::{PostgresInboxError, PostgresInboxMistake};
 
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,7 +41,9 @@ use crate::remote::postgres::{Failure, Link, Trouble};
 use crate::time::Timestamp;
 use crate::verify::StoredDelivery;
 
-/// An inbox in a PostgreSQL database. A clone is another handle to the same.
+#[doc = include_str!("../../docs/postgres_inbox.md")]
+///
+/// A clone is another handle to the same.
 #[derive(Clone)]
 pub struct PostgresInbox {
     inner: Arc<Inner>,
@@ -175,10 +178,12 @@ impl Inner {
         step::reached("extend", "committing");
         let (rows, _) = self.link.ask(&statement, self.link.deadline()).await?;
         step::reached("extend", "committed");
-        let good: Result<Vec<i64>, InboxError> = rows.iter().map(|row| read(row, "number")).collect();
-        let good = good?;
-        let settled = |number| if good.contains(number) { Settled::Current } else { Settled::Superseded };
-        Ok(numbers.iter().map(settled).collect())
+        // A process that lost a delivery may have it again, and ask for both leases at once.
+        let good = rows.iter().map(|row| Ok((read(row, "number")?, read(row, "token")?)));
+        let good = good.collect::<Result<HashSet<(i64, &[u8])>, InboxError>>()?;
+        let is_good = |(number, token): (&i64, &Vec<u8>)| good.contains(&(*number, token.as_slice()));
+        let settled = |lease| if is_good(lease) { Settled::Current } else { Settled::Superseded };
+        Ok(numbers.iter().zip(&tokens).map(settled).collect())
     }
 }
 

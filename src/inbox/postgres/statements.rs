@@ -214,13 +214,13 @@ impl Statements {
                 "WITH {guard}, {suspects},
                 ended AS MATERIALIZED (
                     SELECT {candidate} FROM {inbox} WHERE state = 1 AND due_at <= $1 AND silent + 1 < $3
-                    ORDER BY due_at, number LIMIT $2::bigint - (SELECT due::integer FROM suspects)
+                    ORDER BY due_at, number LIMIT greatest($2::bigint - (SELECT due::integer FROM suspects), 0)
                     FOR NO KEY UPDATE SKIP LOCKED
                 ),
                 pending AS MATERIALIZED (
                     SELECT {candidate} FROM {inbox} WHERE state = 0 AND due_at <= $1
                     ORDER BY due_at, number
-                    LIMIT $2::bigint - (SELECT due::integer FROM suspects) - (SELECT count(*) FROM ended)
+                    LIMIT greatest($2::bigint - (SELECT due::integer FROM suspects) - (SELECT count(*) FROM ended), 0)
                     FOR NO KEY UPDATE SKIP LOCKED
                 ),
                 due AS MATERIALIZED (
@@ -288,7 +288,8 @@ impl Statements {
                 changed AS (
                     UPDATE {inbox} AS held SET due_at = $3 FROM free WHERE held.number = free.number
                 )
-                SELECT held.number FROM {inbox} AS held JOIN wanted USING (number, token) WHERE held.state = 1"
+                SELECT held.number, held.token FROM {inbox} AS held JOIN wanted USING (number, token)
+                WHERE held.state = 1"
             ),
             // As if they had never been leased: what had run out before has run out again.
             take_back: format!(
@@ -345,13 +346,15 @@ impl Statements {
             // Each number is counted in an index that holds little else.
             stats: format!(
                 "WITH pending AS (SELECT count(*) AS count, min(number) AS first FROM {inbox} WHERE state = 0),
-                running AS (SELECT count(*) AS count, min(number) AS first FROM {inbox} WHERE state = 1)
-                SELECT pending.count AS pending, running.count AS running,
-                    (SELECT count(*) FROM {inbox} WHERE entity IS NOT NULL AND state < 3 AND state = 2) AS waiting,
+                running AS (SELECT count(*) AS count, min(number) AS first FROM {inbox} WHERE state = 1),
+                waiting AS (SELECT count(*) AS count, min(number) AS first FROM {inbox}
+                    WHERE entity IS NOT NULL AND state < 3 AND state = 2)
+                SELECT pending.count AS pending, running.count AS running, waiting.count AS waiting,
                     (SELECT count(*) FROM {inbox} WHERE state = 3) AS done,
                     (SELECT count(*) FROM {inbox} WHERE state = 4) AS dead,
-                    (SELECT min(received_at) FROM {delivery} WHERE number IN (pending.first, running.first)) AS oldest
-                FROM pending, running"
+                    (SELECT received_at FROM {delivery}
+                        WHERE number = least(pending.first, running.first, waiting.first)) AS oldest
+                FROM pending, running, waiting"
             ),
             ping: format!(
                 "WITH {guard}

@@ -52,8 +52,10 @@ pub(super) fn stats(connection: &Connection) -> rusqlite::Result<Stats> {
     let oldest = connection.query_row(
         "SELECT received_at FROM countersign_inbox \
          WHERE number IN (SELECT min(number) FROM countersign_inbox WHERE state = 0 \
-                          UNION ALL SELECT min(number) FROM countersign_inbox WHERE state = 1) \
-         ORDER BY received_at LIMIT 1",
+                          UNION ALL SELECT min(number) FROM countersign_inbox WHERE state = 1 \
+                          UNION ALL SELECT min(number) FROM countersign_inbox \
+                          WHERE entity IS NOT NULL AND state < 3 AND state = 2) \
+         ORDER BY number LIMIT 1",
         [],
         |row| row.get(0),
     );

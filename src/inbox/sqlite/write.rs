@@ -127,7 +127,7 @@ fn lease_due(
         "SELECT {ENTRY}, {DELIVERY} FROM countersign_inbox JOIN countersign_inbox_payload USING (number) \
          WHERE number = ?1"
     ))?;
-    let until = now.saturating_add(wanted.lease).as_millis();
+    let until = wanted.until(now).as_millis();
     let mut left = limit.min(tokens.len());
     // The buried make way for others, so it may take more than one look.
     while left > 0 {

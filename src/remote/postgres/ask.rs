@@ -31,7 +31,16 @@ pub(crate) trait Question: Sync {
     type Answer: Send;
 
     fn ask(&self, object: &Object) -> impl Future<Output = Result<Self::Answer, Error>> + Send;
+
+    /// Whether a lock that was not had in time is asked for once more: whoever holds it may only be slow to commit, and
+    /// is seen then.
+    fn asks_twice_for_locks(&self) -> bool {
+        true
+    }
 }
+
+/// A question that gives up at the first lock.
+pub(crate) struct Impatient<Q>(pub(crate) Q);
 
 /// One statement, in a transaction of its own. Answered with its rows.
 pub(crate) struct Statement<'p> {
@@ -78,6 +87,18 @@ impl Question for Statement<'_> {
     }
 }
 
+impl<Q: Question> Question for Impatient<Q> {
+    type Answer = Q::Answer;
+
+    async fn ask(&self, object: &Object) -> Result<Q::Answer, Error> {
+        self.0.ask(object).await
+    }
+
+    fn asks_twice_for_locks(&self) -> bool {
+        false
+    }
+}
+
 impl Question for Locked<'_> {
     type Answer = Vec<Row>;
 
@@ -117,6 +138,7 @@ impl Link {
     pub(crate) async fn ask<Q: Question>(&self, question: &Q, deadline: Instant) -> Result<(Q::Answer, bool), Failure> {
         let within = deadline.saturating_duration_since(Instant::now());
         let (sent, again, locked) = (AtomicBool::new(false), AtomicBool::new(false), AtomicBool::new(false));
+        let twice = question.asks_twice_for_locks();
         let asked = async {
             loop {
                 let lent = Lent(Some(self.pool.get().await?));
@@ -128,8 +150,9 @@ impl Link {
                         return Ok(answer);
                     }
                     Err(error) if object.is_closed() || is_lost(&error) => again.store(true, Ordering::Relaxed),
-                    // Once more: whoever held the lock may only have been slow to commit, and is seen now.
-                    Err(error) if is_locked(&error) && !locked.swap(true, Ordering::Relaxed) => lent.give_back(),
+                    Err(error) if is_locked(&error) && twice && !locked.swap(true, Ordering::Relaxed) => {
+                        lent.give_back();
+                    }
                     // A collision with others under the isolation that the database was set to.
                     Err(error) if is_collision(&error) => lent.give_back(),
                     Err(error) => {

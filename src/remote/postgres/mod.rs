@@ -4,7 +4,7 @@ mod ask;
 mod connect;
 mod pool;
 
-pub(crate) use ask::{Failure, Link, Locked, Params, Statement, Trouble, is_lost, is_refused};
+pub(crate) use ask::{Failure, Impatient, Link, Locked, Params, Question, Statement, Trouble, is_lost, is_refused};
 pub(crate) use pool::{Pooled, Server, Timeouts};
 
 use tokio_postgres::Error;

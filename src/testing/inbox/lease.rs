@@ -80,6 +80,16 @@ pub async fn an_extended_lease_holds_until_its_new_end<S: InboxStore>(store: Arc
     assert_eq!(ids(&case.claim_all(now.saturating_add(LEASE)).await), ["msg_1", "msg_3"]);
 }
 
+/// A process that lost a delivery and has it again learns that of its two leases one is lost.
+pub async fn extending_tells_a_lost_lease_from_the_present_one<S: InboxStore>(store: Arc<S>) {
+    let case = Case::new(store);
+    case.keep("msg_1").await;
+    let old = case.claim_one(case.start).await.lease;
+    let new = case.claim_one(case.after(LEASE)).await.lease;
+    let extended = case.store.extend(&[old, new, old], LEASE, case.after(LEASE)).await.expect(ANSWERS);
+    assert_eq!(extended, [Settled::Superseded, Settled::Current, Settled::Superseded]);
+}
+
 /// An event that kills its process has exactly as many attempts as any other, then it is dead.
 pub async fn attempts_that_end_without_a_word_are_counted_and_the_last_is_the_last<S: InboxStore>(store: Arc<S>) {
     let case = Case::new(store);
@@ -173,4 +183,32 @@ pub async fn a_release_gives_the_attempt_back<S: InboxStore>(store: Arc<S>) {
         assert_eq!(case.store.release(&lease, case.start).await.expect(ANSWERS), Settled::Current);
     }
     case.claim_one(case.start).await;
+}
+
+/// What is leased is leased for a while, or one claim could lease it twice.
+pub async fn a_lease_lasts_a_millisecond_at_least<S: InboxStore>(store: Arc<S>) {
+    let case = Case::new(store);
+    case.keep("msg_1").await;
+    let wanted = Wanted { limit: 10, lease: Duration::ZERO, max_attempts: MAX_ATTEMPTS };
+    let batch = case.store.claim(wanted, case.start).await.expect(ANSWERS);
+    assert_eq!((batch.leased.len(), batch.next_due), (1, Some(case.after(TICK))));
+    case.expect_nothing_due(case.start).await;
+    assert_eq!(case.claim_one(case.after(TICK)).await.lease.attempt, 2);
+}
+
+/// Whatever is due, and whoever is suspected.
+pub async fn a_claim_for_none_leases_none<S: InboxStore>(store: Arc<S>) {
+    let case = Case::new(store);
+    for id in ["msg_1", "msg_2", "msg_3"] {
+        case.keep(id).await;
+    }
+    let mut now = case.start;
+    for _ in 0..MAX_ATTEMPTS {
+        let batch = case.batch(0, now).await;
+        assert_eq!((batch.leased.len(), batch.buried), (0, 0));
+        let _ = case.batch(2, now).await;
+        now = now.saturating_add(LEASE);
+    }
+    let batch = case.batch(0, now).await;
+    assert_eq!((batch.leased.len(), batch.buried), (0, 0));
 }

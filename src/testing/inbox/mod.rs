@@ -24,16 +24,18 @@ mod list;
 mod order;
 
 pub use lease::{
-    a_late_completion_counts_while_nobody_took_over, a_lease_that_ran_out_is_given_again_under_another_token,
+    a_claim_for_none_leases_none, a_late_completion_counts_while_nobody_took_over,
+    a_lease_lasts_a_millisecond_at_least, a_lease_that_ran_out_is_given_again_under_another_token,
     a_release_gives_the_attempt_back, a_retry_is_due_when_it_was_said, a_settled_lease_cannot_be_settled_again,
     a_superseded_lease_can_change_nothing, an_extended_lease_holds_until_its_new_end, any_text_of_an_error_is_taken,
     attempts_that_end_without_a_word_are_counted_and_the_last_is_the_last,
-    what_ended_twice_without_a_word_runs_beside_no_other_such,
+    extending_tells_a_lost_lease_from_the_present_one, what_ended_twice_without_a_word_runs_beside_no_other_such,
 };
 pub use list::{entries_are_listed_by_sender_type_id_and_end, entries_are_listed_from_the_newest_on};
 pub use order::{
     a_dead_delivery_lets_the_next_of_its_entity_go, a_replayed_delivery_waits_for_its_entity,
     a_retry_holds_up_its_entity_and_no_other, deliveries_of_one_entity_run_in_order_one_at_a_time,
+    the_oldest_is_told_though_it_waits,
 };
 
 use std::collections::BTreeSet;
@@ -60,10 +62,12 @@ pub fn on_step(hook: impl Fn(&'static str, &'static str) + Send + Sync + 'static
 macro_rules! inbox_conformance {
     ($store:expr) => {
         $crate::__inbox_cases! { $store;
+            a_claim_for_none_leases_none
             a_dead_delivery_is_kept_with_its_error_and_body
             a_dead_delivery_lets_the_next_of_its_entity_go
             a_future_that_was_never_polled_has_done_nothing
             a_late_completion_counts_while_nobody_took_over
+            a_lease_lasts_a_millisecond_at_least
             a_lease_that_ran_out_is_given_again_under_another_token
             a_ping_is_answered_and_changes_nothing
             a_release_gives_the_attempt_back
@@ -82,12 +86,14 @@ macro_rules! inbox_conformance {
             entries_are_listed_by_sender_type_id_and_end
             entries_are_listed_by_state_and_page_by_page
             entries_are_listed_from_the_newest_on
+            extending_tells_a_lost_lease_from_the_present_one
             of_64_accepts_at_once_one_is_new
             of_64_claims_at_once_each_delivery_goes_to_one
             pruning_takes_what_is_done_and_old_in_bounded_steps
             something_done_is_remembered_for_the_retention_and_free_afterwards
             the_bell_rings_when_something_is_due
             the_next_due_time_is_told
+            the_oldest_is_told_though_it_waits
             what_ended_twice_without_a_word_runs_beside_no_other_such
             what_is_accepted_comes_out_with_everything_that_was_kept
         }

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use super::case::{ANSWERS, Case, LEASE, ids};
+use super::case::{ANSWERS, Case, LEASE, ids, incoming};
 use crate::dedupe::Settled;
-use crate::inbox::{InboxStore, Replay, State};
+use crate::inbox::{Accepted, InboxStore, Replay, State};
 
 /// The next is due when the one before is done, and others are not held up.
 pub async fn deliveries_of_one_entity_run_in_order_one_at_a_time<S: InboxStore>(store: Arc<S>) {
@@ -71,4 +71,20 @@ pub async fn a_replayed_delivery_waits_for_its_entity<S: InboxStore>(store: Arc<
     case.expect_nothing_due(case.start).await;
     assert_eq!(case.complete(&second.lease, case.start).await, Settled::Current);
     assert_eq!(ids(&case.claim_all(case.start).await), ["a1"], "before a3, which came later");
+}
+
+/// One that came back from the dead waits behind another that was accepted after it, and is the older one all the same.
+pub async fn the_oldest_is_told_though_it_waits<S: InboxStore>(store: Arc<S>) {
+    let case = Case::new(store);
+    for (id, received_at) in [("a1", case.start), ("a2", case.after(LEASE))] {
+        let mut incoming = incoming(id, received_at);
+        incoming.entity = Some("a".to_owned());
+        assert_eq!(case.accept(&incoming, case.start).await, Accepted::New);
+    }
+    let first = case.claim_one(case.start).await.lease;
+    assert_eq!(case.dead(&first, case.start).await, Settled::Current);
+    assert_eq!(case.stats().await.oldest, Some(case.after(LEASE)));
+    assert_eq!(case.store.replay(Replay::AllDead, case.start).await.expect(ANSWERS), 1);
+    case.expect_state(first.number, State::Waiting).await;
+    assert_eq!(case.stats().await.oldest, Some(case.start));
 }
