@@ -131,7 +131,7 @@ impl Engine for OnPostgres {
     }
 
     fn store(&mut self) -> PostgresInbox {
-        block_on(PostgresInbox::builder(&self.url).build()).expect("an inbox")
+        block_on(PostgresInbox::builder(&self.url).response_timeout(Duration::from_secs(5)).build()).expect("an inbox")
     }
 
     fn commits(&mut self) -> u64 {
