@@ -14,9 +14,9 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use common::{Failure, listen, now, post};
-use countersign::inbox::{InboxStore, SqliteEffects, TransactionalHandlers, rusqlite};
+use countersign::inbox::{InboxStore, SqliteEffects, rusqlite};
 use countersign::kycgenie::{self, Event};
-use countersign::{Delivery, Inbox, Keyring, Message, Outcome, Receiver, Secret, Signer, SqliteInbox};
+use countersign::{Delivery, Inbox, Keyring, Message, Receiver, Secret, Signer, SqliteInbox, handlers};
 use rusqlite::Connection;
 
 const PATH: &str = "/webhooks/kycgenie";
@@ -26,10 +26,10 @@ const DELIVERIES: usize = 200;
 /// Books each screening. What it writes is committed together with the completion of the delivery, or not at all.
 struct Ledger;
 
-impl TransactionalHandlers<SqliteEffects> for Ledger {
-    type Event = Event;
-
-    async fn handle(&self, _event: Event, delivery: &Delivery, effects: &mut SqliteEffects) -> Outcome {
+#[handlers(Event, effects = SqliteEffects)]
+impl Ledger {
+    #[on(Screening)]
+    async fn book(&self, delivery: &Delivery, effects: &mut SqliteEffects) {
         let id = delivery.id().map(ToString::to_string);
         // Stands for the work: asking another service, say.
         tokio::time::sleep(Duration::from_millis(5)).await;
@@ -37,8 +37,10 @@ impl TransactionalHandlers<SqliteEffects> for Ledger {
             transaction.execute("INSERT INTO booking (delivery) VALUES (?1)", [id])?;
             Ok(())
         });
-        Outcome::Handled
     }
+
+    #[otherwise]
+    async fn rest(&self) {}
 }
 
 #[actix_web::main]

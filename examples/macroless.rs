@@ -4,10 +4,13 @@
 
 mod common;
 
+use std::time::Duration;
+
 use common::{Failure, id, now, post, serve};
+use countersign::inbox::{InboxStore, SqliteEffects, TransactionalHandlers, rusqlite};
 use countersign::{
-    Delivery, Envelope, EventType, Handlers, IntoOutcome, Keyring, Message, Outcome, PayloadError, RawPayload,
-    Receiver, Secret, Signer, Unknown, Variant, WebhookEvent, kycgenie,
+    Delivery, Envelope, EventType, Handlers, Inbox, Interest, IntoOutcome, Keyring, Message, Outcome, PayloadError,
+    RawPayload, Receiver, Secret, Signer, SqliteInbox, Unknown, Variant, WebhookEvent, kycgenie,
 };
 use serde::Deserialize;
 
@@ -97,12 +100,54 @@ impl Handlers for Compliance {
     }
 }
 
+/// The screenings that are cleared, in the database of an inbox.
+struct Ledger;
+
+/// What a user writes between `#[handlers(Event, effects = SqliteEffects)]` and its end.
+impl Ledger {
+    async fn cleared(&self, screening: Screening, effects: &mut SqliteEffects) {
+        effects.write(move |transaction| {
+            transaction.execute("INSERT INTO cleared (screening) VALUES (?1)", [screening.screening_id])?;
+            Ok(())
+        });
+    }
+
+    async fn rest(&self) {}
+}
+
+/// What `#[handlers(Event, effects = SqliteEffects)]` writes.
+impl TransactionalHandlers<SqliteEffects> for Ledger {
+    type Event = Event;
+
+    /// Only a screening's payload is worth decoding.
+    fn interest(&self, event_type: &EventType) -> Interest {
+        match event_type.as_str() {
+            "screening.completed" => Interest::Payload,
+            _ => Interest::Delivery,
+        }
+    }
+
+    async fn handle(&self, event: Event, _: &Delivery, effects: &mut SqliteEffects) -> Outcome {
+        match event {
+            Event::ScreeningCompleted(screening) => self.cleared(screening, effects).await,
+            _ => self.rest().await,
+        }
+        Outcome::Handled
+    }
+
+    async fn handle_undecoded(&self, _: &Delivery, _: &mut SqliteEffects) -> Outcome {
+        self.rest().await;
+        Outcome::Handled
+    }
+}
+
 #[actix_web::main]
 async fn main() -> Result<(), Failure> {
     let keyring = Keyring::single(Secret::new("whsec_bWFjcm9sZXNzLWV4YW1wbGUtc2VjcmV0")?);
     let receiver = Receiver::builder(kycgenie::scheme(), keyring.clone()).handlers(Compliance).build()?;
     let (addr, server) = serve(move || receiver.at("/webhooks/kycgenie"))?;
 
+    let signer_keys = keyring.clone();
     let signer = Signer::new(kycgenie::scheme(), keyring)?;
     for (id, body) in [
         ("msg_1", r#"{"event":"screening.completed","data":{"screening_id":"scr_1"}}"#),
@@ -114,5 +159,28 @@ async fn main() -> Result<(), Failure> {
         println!("{id}: {status}");
     }
     server.stop(true).await;
+
+    // The same deliveries, kept first and worked on later.
+    let file = std::env::temp_dir().join(format!("countersign-macroless-{}.sqlite", std::process::id()));
+    let inbox = Inbox::new(SqliteInbox::open(&file)?);
+    let ledger = rusqlite::Connection::open(&file)?;
+    ledger.execute_batch("CREATE TABLE cleared (screening TEXT)")?;
+    let workers = inbox.transactional_workers(Ledger).start();
+    let receiver = Receiver::builder(kycgenie::scheme(), signer_keys).inbox(inbox.clone()).build()?;
+    let (addr, server) = serve(move || receiver.at("/webhooks/kycgenie"))?;
+    let body = r#"{"event":"screening.completed","data":{"screening_id":"scr_1"}}"#;
+    let headers = signer.sign(&Message::new(body.as_bytes(), now()?).id("msg_1"))?;
+    let (status, _) = post(addr, "/webhooks/kycgenie", headers, body).await?;
+    while inbox.store().stats().await?.done < 1 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let cleared: i64 = ledger.query_row("SELECT count(*) FROM cleared", [], |row| row.get(0))?;
+    println!("msg_1, from the inbox: {status}, {cleared} cleared");
+    server.stop(true).await;
+    workers.drain(Duration::from_secs(20)).await;
+    drop((inbox, ledger));
+    for end in ["", "-wal", "-shm"] {
+        let _ = std::fs::remove_file(format!("{}{end}", file.display()));
+    }
     Ok(())
 }

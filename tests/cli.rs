@@ -16,6 +16,8 @@ mod identifying;
 mod inbox;
 #[path = "inbox_common/mod.rs"]
 mod inbox_common;
+#[path = "cli/inbox_postgres.rs"]
+mod inbox_postgres;
 #[path = "cli/inbox_running.rs"]
 mod inbox_running;
 #[path = "cli/listening.rs"]
@@ -26,5 +28,7 @@ mod readme;
 mod sandbox;
 #[path = "cli/secrets.rs"]
 mod secrets;
+#[path = "common/servers.rs"]
+mod servers;
 #[path = "cli/signing.rs"]
 mod signing;

@@ -68,7 +68,7 @@ pub fn derive_webhook_event(input: TokenStream) -> TokenStream {
     event::derive(input.into()).into()
 }
 
-/// Makes the methods of an impl block the handlers of a receiver: writes the implementation of
+/// Makes the methods of an impl block the handlers of a receiver or of an inbox's workers: writes the implementation of
 /// `countersign::Handlers` as one `match`.
 ///
 /// ```
@@ -120,6 +120,41 @@ pub fn derive_webhook_event(input: TokenStream) -> TokenStream {
 /// `T` is what the variant holds: the payload, or the group's enum; in `#[otherwise]`, the whole enum. A payload that
 /// no handler takes is not decoded. A handler returns `()`, `Result<(), E>` where `E` is an error, or
 /// `countersign::Outcome`. Its future must be `Send`.
+///
+/// # Handlers that write in the inbox's transaction
+///
+/// `#[handlers(Event, effects = T)]` writes the implementation of `countersign::inbox::TransactionalHandlers<T>`
+/// instead, for `Inbox::transactional_workers`. `T` is what the inbox's store lets handlers write with, such as
+/// `SqliteEffects`. Everything above holds, and handlers may take the effects too; the types tell the arguments apart,
+/// so they stand in any order, and each may be left out:
+///
+/// ```text
+/// async fn name(&self, event: T, delivery: &Delivery, effects: &mut SqliteEffects)
+/// ```
+///
+/// ```
+/// use countersign::inbox::SqliteEffects;
+/// use countersign::kycgenie::{Event, Screening, ScreeningPayload};
+/// use countersign::{HandlerError, handlers};
+///
+/// struct Ledger;
+///
+/// #[handlers(Event, effects = SqliteEffects)]
+/// impl Ledger {
+///     #[on(Screening::Completed)]
+///     async fn cleared(&self, screening: ScreeningPayload, effects: &mut SqliteEffects) -> Result<(), HandlerError> {
+///         let entity: String = screening.data().field("entity_id").ok_or("a screening without an entity")?;
+///         effects.write(move |transaction| {
+///             transaction.execute("INSERT INTO cleared (entity) VALUES (?1)", [entity])?;
+///             Ok(())
+///         });
+///         Ok(())
+///     }
+///
+///     #[otherwise]
+///     async fn rest(&self) {}
+/// }
+/// ```
 #[proc_macro_attribute]
 pub fn handlers(args: TokenStream, item: TokenStream) -> TokenStream {
     handlers::handlers(args.into(), &item.into()).into()

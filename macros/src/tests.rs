@@ -97,6 +97,42 @@ fn handlers_without_an_event() {
 }
 
 #[test]
+fn handlers_with_effects() {
+    let expansion = crate::handlers::handlers(
+        quote!(Event, effects = SqliteEffects),
+        &quote! {
+            impl Ledger {
+                #[on(Completed)]
+                async fn completed(&self, effects: &mut SqliteEffects, screening: Screening) {}
+
+                #[on(Test)]
+                async fn test(&self, delivery: &Delivery) {}
+
+                #[otherwise]
+                async fn rest(&self, event: Event, delivery: &Delivery, effects: &mut SqliteEffects) -> Outcome {
+                    Outcome::Handled
+                }
+            }
+        },
+    );
+    insta::assert_snapshot!(pretty(expansion));
+}
+
+#[test]
+fn handlers_with_effects_and_a_mistake() {
+    let expansion = crate::handlers::handlers(
+        quote!(Event, effects = SqliteEffects),
+        &quote! {
+            impl Ledger {
+                #[on(Test)]
+                async fn test(&self, effects: SqliteEffects) {}
+            }
+        },
+    );
+    insta::assert_snapshot!(pretty(expansion));
+}
+
+#[test]
 fn one_handler_for_everything() {
     let expansion = crate::handlers::handlers(
         quote!(Event),

@@ -20,17 +20,34 @@ use crate::verify::Delivery;
 /// [`PostgresEffects`](crate::inbox::PostgresEffects) for PostgreSQL. What a handler does by other
 /// ways, such as a call of an API, is not undone when the commit fails, and may happen again:
 /// pass [`Delivery::effect_key`] on there.
+///
+/// `#[handlers(Event, effects = T)]` writes the implementation; it can be written by hand as well.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` does not handle webhook events with `{T}`",
-    note = "implement `TransactionalHandlers<{T}>` for it, or give it to `workers`, which promise less"
+    note = "write `#[handlers(Event, effects = {T})]` on an impl block of it, implement `TransactionalHandlers<{T}>` by \
+            hand, or give it to `workers`, which promise less"
 )]
 pub trait TransactionalHandlers<T>: Send + Sync + 'static {
     /// The events it handles.
     type Event: WebhookEvent;
 
+    /// What the handlers take of an event of this type. Where it is not the payload, that is not decoded; where it is
+    /// nothing, no transaction is begun.
+    fn interest(&self, event_type: &EventType) -> Interest {
+        let _ = event_type;
+        Interest::Payload
+    }
+
     /// Runs the handler for `event`. What is written with `effects` is committed when the outcome is
     /// [`Outcome::Handled`] or [`Outcome::Unhandled`], and thrown away otherwise.
     fn handle(&self, event: Self::Event, delivery: &Delivery, effects: &mut T) -> impl Future<Output = Outcome> + Send;
+
+    /// Runs the handler for an event in which the interest is [`Interest::Delivery`]. What is written is committed as
+    /// by [`handle`](Self::handle).
+    fn handle_undecoded(&self, delivery: &Delivery, effects: &mut T) -> impl Future<Output = Outcome> + Send {
+        let _ = (delivery, effects);
+        std::future::ready(Outcome::Unhandled)
+    }
 }
 
 /// The promise of [`Inbox::workers`](crate::inbox::Inbox::workers): a handler runs at least once. It is not run again
@@ -127,16 +144,17 @@ impl<S: InboxStore, H: Handlers> Promise<H::Event, S> for AtLeastOnce<H> {
 }
 
 impl<S: TransactionalStore, H: TransactionalHandlers<S::Effects>> Promise<H::Event, S> for ExactlyOnce<H> {
-    type Effects = S::Effects;
+    /// None where no handler runs.
+    type Effects = Option<S::Effects>;
 
     const COMPLETES_ALONE: bool = false;
 
-    fn interest(&self, _event_type: &EventType) -> Interest {
-        Interest::Payload
+    fn interest(&self, event_type: &EventType) -> Interest {
+        self.0.interest(event_type)
     }
 
-    async fn run_nothing(&self, store: &S, lease: &Lease) -> Result<(Outcome, S::Effects), InboxError> {
-        Ok((Outcome::Unhandled, store.begin(lease).await?))
+    async fn run_nothing(&self, _store: &S, _lease: &Lease) -> Result<(Outcome, Self::Effects), InboxError> {
+        Ok((Outcome::Unhandled, None))
     }
 
     async fn run(
@@ -146,26 +164,32 @@ impl<S: TransactionalStore, H: TransactionalHandlers<S::Effects>> Promise<H::Eve
         event: Option<H::Event>,
         delivery: &Delivery,
         deadline: Instant,
-    ) -> Result<(Outcome, S::Effects), InboxError> {
+    ) -> Result<(Outcome, Self::Effects), InboxError> {
         let mut effects = store.begin(lease).await?;
-        let Some(event) = event else {
-            return Ok((Outcome::Unhandled, effects));
+        let ran = match event {
+            Some(event) => match guarded(|| self.0.handle(event, delivery, &mut effects)) {
+                Ok(handler) => run(pin!(handler), deadline).await,
+                Err(_panicked) => Ran::Panicked,
+            },
+            None => match guarded(|| self.0.handle_undecoded(delivery, &mut effects)) {
+                Ok(handler) => run(pin!(handler), deadline).await,
+                Err(_panicked) => Ran::Panicked,
+            },
         };
-        let ran = match guarded(|| self.0.handle(event, delivery, &mut effects)) {
-            Ok(handler) => run(pin!(handler), deadline).await,
-            Err(_panicked) => Ran::Panicked,
-        };
-        Ok((outcome(ran), effects))
+        Ok((outcome(ran), Some(effects)))
     }
 
     async fn complete(
         &self,
         store: &S,
         lease: &Lease,
-        effects: S::Effects,
+        effects: Self::Effects,
         now: Timestamp,
     ) -> Result<Settled, CommitError> {
-        store.commit(lease, effects, now).await
+        match effects {
+            Some(effects) => store.commit(lease, effects, now).await,
+            None => Ok(store.complete(lease, now).await?),
+        }
     }
 }
 

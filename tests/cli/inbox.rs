@@ -13,18 +13,18 @@ use crate::inbox_common::incoming;
 use crate::support::{Cli, Ran, at_terminal, cli, folder, until};
 
 /// Clears the screen, and asks the terminal to type for its user.
-const HOSTILE: &str = "boom \u{1b}[2J\u{1b}[6n\u{202e}\r\nsecond line";
+pub(crate) const HOSTILE: &str = "boom \u{1b}[2J\u{1b}[6n\u{202e}\r\nsecond line";
 
 const DONE: i64 = 2;
 const RUNNING: i64 = 3;
 const WAITING: i64 = 6;
-const BODY: &[u8] = b"{\"passport\":\"P-8872\"}\xff\x00";
+pub(crate) const BODY: &[u8] = b"{\"passport\":\"P-8872\"}\xff\x00";
 
 fn now() -> Timestamp {
     SystemClock.now()
 }
 
-async fn keep(store: &SqliteInbox, incoming: Incoming) {
+async fn keep(store: &impl InboxStore, incoming: Incoming) {
     assert_eq!(store.accept(incoming, now()).await.expect("it answers"), Accepted::New);
 }
 
@@ -33,7 +33,7 @@ fn current(settled: Result<Settled, InboxError>) {
     assert_eq!(settled.expect("it answers"), Settled::Current);
 }
 
-async fn lease(store: &SqliteInbox) -> Lease {
+async fn lease(store: &impl InboxStore) -> Lease {
     let wanted = Wanted { limit: 1, lease: Duration::from_hours(1), max_attempts: 5 };
     let batch = store.claim(wanted, now()).await.expect("it answers");
     assert_eq!(batch.leased.len(), 1);
@@ -49,7 +49,11 @@ fn seeded(name: &str) -> PathBuf {
 
 #[tokio::main(flavor = "current_thread")]
 async fn seed(path: &Path) {
-    let store = SqliteInbox::open(path).expect("an inbox");
+    fill(&SqliteInbox::open(path).expect("an inbox")).await;
+}
+
+/// Dead, done, running, to be tried again, pending, waiting.
+pub(crate) async fn fill(store: &impl InboxStore) {
     let mut dead = incoming("msg_dead");
     dead.delivery.raw = bytes::Bytes::from_static(BODY);
     dead.delivery.received_at = now().saturating_sub(Duration::from_secs(7_500));
@@ -57,21 +61,20 @@ async fn seed(path: &Path) {
         ("webhook-id".to_owned(), b"msg_dead".to_vec()),
         ("webhook-signature".to_owned(), b"v1,c2lnbmVkLWJ5LXRoZS1zZW5kZXI=".to_vec()),
     ];
-    keep(&store, dead).await;
-    current(store.dead(&lease(&store).await, HOSTILE, now()).await);
-    keep(&store, incoming("msg_done")).await;
-    current(store.complete(&lease(&store).await, now()).await);
-    keep(&store, incoming("msg_running")).await;
-    let _running = lease(&store).await;
-    keep(&store, incoming("msg_again")).await;
+    keep(store, dead).await;
+    current(store.dead(&lease(store).await, HOSTILE, now()).await);
+    keep(store, incoming("msg_done")).await;
+    current(store.complete(&lease(store).await, now()).await);
+    keep(store, incoming("msg_running")).await;
+    let _running = lease(store).await;
+    keep(store, incoming("msg_again")).await;
     let due = now().saturating_add(Duration::from_hours(1));
-    current(store.retry(&lease(&store).await, due, "the ledger is locked", now()).await);
+    current(store.retry(&lease(store).await, due, "the ledger is locked", now()).await);
     for id in ["msg_next", "msg_behind"] {
         let mut of_one = Incoming { entity: Some("test:\u{1b}]0;ent\u{7}".to_owned()), ..incoming(id) };
         of_one.delivery.event_type = Some(EventType::from_static("other.type"));
-        keep(&store, of_one).await;
+        keep(store, of_one).await;
     }
-    store.show(1).await.expect("it answers").expect("an entry");
 }
 
 fn inbox(path: &Path, args: &[&str]) -> Cli {
@@ -84,7 +87,7 @@ fn json(path: &Path, args: &[&str]) -> Ran {
     cli(["--json", "inbox", command].iter().chain(rest)).env("COUNTERSIGN_INBOX_SQLITE", path).run()
 }
 
-fn numbers(ran: &Ran) -> Vec<i64> {
+pub(crate) fn numbers(ran: &Ran) -> Vec<i64> {
     ran.objects().iter().map(|entry| entry["number"].as_i64().expect("a number")).collect()
 }
 
@@ -94,7 +97,7 @@ fn state(path: &Path, number: i64) -> Value {
 
 /// Nothing that a terminal would obey.
 #[track_caller]
-fn is_tame(text: &str) {
+pub(crate) fn is_tame(text: &str) {
     let steers = |character: char| character.is_control() && !matches!(character, '\n' | '\r' | '\t');
     assert!(!text.contains(steers) && !text.contains('\u{202e}'), "{text:?}");
 }
@@ -434,6 +437,8 @@ fn what_is_no_inbox_is_told_and_left_alone() {
             inbox(&dir.join(name), command).run().failed(3, text);
         }
         inbox(Path::new(""), command).run().failed(2, "it is not said which inbox");
+        let both = inbox(Path::new("a"), command).env("COUNTERSIGN_INBOX_POSTGRES", "postgres://127.0.0.1/");
+        both.run().failed(2, "both COUNTERSIGN_INBOX_SQLITE and COUNTERSIGN_INBOX_POSTGRES are set");
     }
     assert_eq!(files(), before, "nothing was made, and nothing changed");
     // What is said goes before what is set.

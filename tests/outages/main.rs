@@ -74,8 +74,8 @@ struct Away {
 #[derive(Debug, Default)]
 struct Figures {
     outages: usize,
-    first_success: Duration,
-    last_refusal: Duration,
+    first_successes: Vec<Duration>,
+    last_refusals: Vec<Duration>,
     slowest_refusal: Duration,
     refusals: usize,
 }
@@ -114,14 +114,23 @@ fn through<O: Outage>(name: &str, server: &mut O, senders: &Senders, inline: boo
             assert!(lasts.is_zero() || figures.refusals > 0, "{what}: nobody noticed");
         }
     }
-    for ((kind, ..), figures) in kinds.iter().zip(&figures) {
+    for ((kind, ..), figures) in kinds.iter().zip(&mut figures) {
         println!(
-            "{name}: {kind} {} times; the first 2xx at most {:?} after it was back, the last 503 at most {:?} after; {} \
-             answers of 503, the slowest after {:?}",
-            figures.outages, figures.first_success, figures.last_refusal, figures.refusals, figures.slowest_refusal,
+            "{name}: {kind} {} times; after it was back, the first 2xx came {}, the last 503 {}; {} answers of 503, the \
+             slowest after {:?}",
+            figures.outages,
+            spread(&mut figures.first_successes),
+            spread(&mut figures.last_refusals),
+            figures.refusals,
+            figures.slowest_refusal,
         );
     }
     away
+}
+
+fn spread(times: &mut [Duration]) -> String {
+    times.sort();
+    format!("after {:.1?} (median), {:.1?} (longest)", times[times.len() / 2], times[times.len() - 1])
 }
 
 fn wait_for_calm(what: &str, senders: &Senders, since: Instant) {
@@ -148,11 +157,13 @@ impl Figures {
         self.outages += 1;
         let successes = answers.iter().filter(|answer| answer.status == Some(200) && answer.ended >= back);
         let first = successes.map(|answer| answer.ended - back).min();
-        self.first_success = self.first_success.max(first.expect("it was waited for"));
+        self.first_successes.push(first.expect("it was waited for"));
+        let mut last = Duration::ZERO;
         for refusal in answers.iter().filter(|answer| answer.status == Some(503)) {
             self.refusals += 1;
             self.slowest_refusal = self.slowest_refusal.max(refusal.ended - refusal.started);
-            self.last_refusal = self.last_refusal.max(refusal.ended.saturating_duration_since(back));
+            last = last.max(refusal.ended.saturating_duration_since(back));
         }
+        self.last_refusals.push(last);
     }
 }

@@ -1,10 +1,10 @@
 //! What stands in `#[handlers(..)]`, `#[on(..)]` and `#[otherwise]`.
 
-use proc_macro2::{Ident, Span, TokenStream};
+use proc_macro2::{Ident, Span, TokenStream, TokenTree};
 use quote::ToTokens;
-use syn::parse::Parser;
+use syn::parse::{ParseStream, Parser};
 use syn::punctuated::Punctuated;
-use syn::{Attribute, Item, LitStr, Meta, Path, PathArguments, Token};
+use syn::{Attribute, Item, LitStr, Meta, Path, PathArguments, Token, Type};
 
 use crate::errors::Errors;
 use crate::handlers::{Handler, last};
@@ -23,18 +23,76 @@ pub(super) enum Role {
     },
 }
 
-/// The argument of `#[handlers(..)]`.
-pub(super) fn event(args: TokenStream, errors: &mut Errors) -> Option<Path> {
+/// The arguments of `#[handlers(..)]`.
+pub(super) struct Args {
+    /// The enum of the events.
+    pub(super) event: Path,
+    /// What the handlers write with, where they do.
+    pub(super) effects: Option<Type>,
+    /// That it is said, and cannot be understood: what handlers may take is not known then.
+    pub(super) unclear: bool,
+}
+
+/// `None` after a mistake, but what could be understood of them.
+pub(super) fn args(args: TokenStream, errors: &mut Errors) -> Option<Args> {
     if args.is_empty() {
         let message = "`#[handlers]` does not say which events: write `#[handlers(Event)]` with the enum of the events";
         errors.push_at(Span::call_site(), message);
         return None;
     }
-    match syn::parse2::<Path>(args.clone()) {
-        Ok(path) => Some(path),
+    let parsed = |input: ParseStream<'_>| {
+        let event = input.parse::<Path>().ok();
+        // Whatever stands between here and the end is not what may stand here.
+        let rest: TokenStream = input.parse()?;
+        Ok((event, rest))
+    };
+    let (event, rest) = parsed.parse2(args.clone()).unwrap_or((None, args.clone()));
+    let Some(event) = event else {
+        let message = "not the path of one enum: write `#[handlers(Event)]` with the enum of the events";
+        errors.push(args, message);
+        return None;
+    };
+    if rest.is_empty() {
+        return Some(Args { event, effects: None, unclear: false });
+    }
+    if !starts_with_comma(&rest) {
+        let message = "not the path of one enum: write `#[handlers(Event)]` with the enum of the events";
+        errors.push(args, message);
+        return None;
+    }
+    let effects = effects(rest, errors);
+    Some(Args { event, unclear: effects.is_none(), effects })
+}
+
+fn starts_with_comma(tokens: &TokenStream) -> bool {
+    matches!(tokens.clone().into_iter().next(), Some(TokenTree::Punct(punct)) if punct.as_char() == ',')
+}
+
+/// `, effects = T` behind the enum.
+fn effects(rest: TokenStream, errors: &mut Errors) -> Option<Type> {
+    const FORM: &str = "write `#[handlers(Event, effects = T)]`, where `T` is what the inbox's store lets handlers write \
+                        with, such as `SqliteEffects`";
+    let behind: TokenStream = rest.clone().into_iter().skip(1).collect();
+    let place = if behind.is_empty() { rest } else { behind.clone() };
+    let parser = |input: ParseStream<'_>| {
+        let key: Ident = input.parse()?;
+        input.parse::<Token![=]>()?;
+        let ty: Type = input.parse()?;
+        input.parse::<Option<Token![,]>>()?;
+        Ok((key, ty))
+    };
+    match parser.parse2(behind) {
+        Ok((key, Type::Path(path))) if key == "effects" => Some(Type::Path(path)),
+        Ok((key, ty)) if key == "effects" => {
+            errors.push(ty, format!("effects are a type by its name, and handlers take `&mut` of it: {FORM}"));
+            None
+        }
+        Ok((key, _)) => {
+            errors.push(&key, format!("`#[handlers]` knows no `{key}`: {FORM}"));
+            None
+        }
         Err(_) => {
-            let message = "not the path of one enum: write `#[handlers(Event)]` with the enum of the events";
-            errors.push(args, message);
+            errors.push(place, format!("behind the enum stands what the handlers write with, or nothing: {FORM}"));
             None
         }
     }

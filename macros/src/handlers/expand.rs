@@ -1,4 +1,4 @@
-//! The implementation of `Handlers` as one `match`, and the constants that check the coverage.
+//! The implementation of `Handlers`, or of `TransactionalHandlers`, as one `match`, and the constants that check the coverage.
 //!
 //! Spans decide how good rustc's own messages are. An expression gets the spans of what it must fit: the event given
 //! to a handler those of the parameter's type, the handler's result those of the return type; a pattern gets those of
@@ -13,10 +13,12 @@ use syn::{Attribute, ItemImpl, Path};
 
 use crate::errors::Extent;
 use crate::handlers::Handler;
-use crate::handlers::attr::{Role, is_cfg};
+use crate::handlers::attr::{Args, Role, is_cfg};
+use crate::handlers::signature::Kind;
 
 /// What stands beside the impl block.
-pub(super) fn expand(block: &ItemImpl, event: &Path, handlers: &[Handler]) -> TokenStream {
+pub(super) fn expand(block: &ItemImpl, args: &Args, handlers: &[Handler]) -> TokenStream {
+    let event = &args.event;
     let (tree, repeated) = cover(handlers);
     let covered = tree.tokens();
     let otherwise = handlers.iter().find(|handler| matches!(handler.role, Role::Otherwise { .. }));
@@ -24,10 +26,10 @@ pub(super) fn expand(block: &ItemImpl, event: &Path, handlers: &[Handler]) -> To
     let checks = checks(event, handlers, &repeated, &covered, otherwise.is_none());
     let checks = checks.map(|check| quote!(#(#cfgs)* #check));
 
-    let handle = handle(event, handlers, otherwise, &repeated);
-    let undecoded = handlers.iter().any(|handler| handler.signature.event.is_none());
-    let undecoded = undecoded.then(|| undecoded_methods(handlers));
-    let implementation = implementation(block, event, &quote!(#handle #undecoded));
+    let handle = handle(args, handlers, otherwise, &repeated);
+    let undecoded = handlers.iter().any(|handler| !handler.signature.takes(Kind::Event));
+    let undecoded = undecoded.then(|| undecoded_methods(args, handlers));
+    let implementation = implementation(block, args, &quote!(#handle #undecoded));
     if undecoded.is_none() {
         return quote!(#implementation #checks);
     }
@@ -49,41 +51,67 @@ pub(super) fn expand(block: &ItemImpl, event: &Path, handlers: &[Handler]) -> To
 }
 
 /// What stands in for it after a mistake, so that the type's users do not fail as well.
-pub(super) fn fallback(block: &ItemImpl, event: &Path) -> TokenStream {
-    let delivery = delivery(Span::mixed_site());
+pub(super) fn fallback(block: &ItemImpl, args: &Args) -> TokenStream {
+    let event = &args.event;
+    let (shared, unused) = (shared_params(args), unused(args, &[]));
     let handle = quote! {
-        async fn handle(&self, _: #event, #delivery: &::countersign::Delivery) -> ::countersign::Outcome {
-            let _ = #delivery;
+        async fn handle(&self, _: #event #shared) -> ::countersign::Outcome {
+            #unused
             ::countersign::Outcome::Unhandled
         }
     };
-    implementation(block, event, &handle)
+    implementation(block, args, &handle)
 }
 
-fn implementation(block: &ItemImpl, event: &Path, methods: &TokenStream) -> TokenStream {
+fn implementation(block: &ItemImpl, args: &Args, methods: &TokenStream) -> TokenStream {
     let (params, _, bounds) = block.generics.split_for_impl();
     let this = &block.self_ty;
     let cfgs = cfgs(block);
+    let event = &args.event;
+    let implemented = match &args.effects {
+        None => quote!(::countersign::Handlers),
+        Some(effects) => quote!(::countersign::inbox::TransactionalHandlers<#effects>),
+    };
     quote! {
         #(#cfgs)*
         #[automatically_derived]
         #[allow(clippy::unit_arg, clippy::unneeded_struct_pattern)]
-        impl #params ::countersign::Handlers for #this #bounds {
+        impl #params #implemented for #this #bounds {
             type Event = #event;
             #methods
         }
     }
 }
 
+/// What all generated methods take behind the event.
+fn shared_params(args: &Args) -> TokenStream {
+    let delivery = binding(Kind::Delivery, Span::mixed_site());
+    let effects = args.effects.as_ref().map(|ty| {
+        let effects = binding(Kind::Effects, Span::mixed_site());
+        quote!(, #effects: &mut #ty)
+    });
+    quote!(, #delivery: &::countersign::Delivery #effects)
+}
+
+/// Uses what no handler uses.
+fn unused(args: &Args, handlers: &[Handler]) -> TokenStream {
+    let kinds = [Some(Kind::Delivery), args.effects.as_ref().map(|_| Kind::Effects)];
+    let unused =
+        kinds.into_iter().flatten().filter(|kind| !handlers.iter().any(|handler| handler.signature.takes(*kind)));
+    let bindings = unused.map(|kind| binding(kind, Span::mixed_site()));
+    quote!(#(let _ = #bindings;)*)
+}
+
 fn cfgs(block: &ItemImpl) -> Vec<&Attribute> {
     block.attrs.iter().filter(|attr| is_cfg(attr)).collect()
 }
 
-fn handle(event: &Path, handlers: &[Handler], otherwise: Option<&Handler>, repeated: &[Repeated<'_>]) -> TokenStream {
+fn handle(args: &Args, handlers: &[Handler], otherwise: Option<&Handler>, repeated: &[Repeated<'_>]) -> TokenStream {
+    let event = &args.event;
     let mut arms = TokenStream::new();
     for handler in handlers {
         if let Role::On(paths) = &handler.role {
-            let patterns = paths.iter().map(|path| pattern(event, path, handler.signature.event.is_some()));
+            let patterns = paths.iter().map(|path| pattern(event, path, handler.signature.takes(Kind::Event)));
             let call = call(handler);
             // The check of the coverage says it better.
             let allow = (!repeated.is_empty()).then(|| quote!(#[allow(unreachable_patterns)]));
@@ -91,15 +119,13 @@ fn handle(event: &Path, handlers: &[Handler], otherwise: Option<&Handler>, repea
         }
     }
     let rest = otherwise.map_or_else(|| quote!(::countersign::Outcome::Unhandled), call);
-    let name = event_binding(Span::mixed_site());
-    let delivery = delivery(Span::mixed_site());
-    let unused = handlers.iter().all(|handler| handler.signature.delivery.is_none());
-    let unused = unused.then(|| quote!(let _ = #delivery;));
+    let name = binding(Kind::Event, Span::mixed_site());
+    let (shared, unused) = (shared_params(args), unused(args, handlers));
     let body = if arms.is_empty() {
         quote!(let _ = &#name; #rest)
     } else {
         let rest_pattern = match otherwise {
-            Some(handler) if handler.signature.event.is_some() => quote!(#name),
+            Some(handler) if handler.signature.takes(Kind::Event) => quote!(#name),
             _ => quote!(_),
         };
         quote! {
@@ -111,7 +137,7 @@ fn handle(event: &Path, handlers: &[Handler], otherwise: Option<&Handler>, repea
         }
     };
     quote! {
-        async fn handle(&self, #name: #event, #delivery: &::countersign::Delivery) -> ::countersign::Outcome {
+        async fn handle(&self, #name: #event #shared) -> ::countersign::Outcome {
             #unused
             #body
         }
@@ -119,11 +145,11 @@ fn handle(event: &Path, handlers: &[Handler], otherwise: Option<&Handler>, repea
 }
 
 /// `interest` and `handle_undecoded`, where a handler takes no event.
-fn undecoded_methods(handlers: &[Handler]) -> TokenStream {
+fn undecoded_methods(args: &Args, handlers: &[Handler]) -> TokenStream {
     let mut patterns = Vec::new();
     let mut arms = TokenStream::new();
     for (number, handler) in handlers.iter().enumerate() {
-        if handler.signature.event.is_some() {
+        if handler.signature.takes(Kind::Event) {
             continue;
         }
         let pattern = match handler.role {
@@ -134,7 +160,12 @@ fn undecoded_methods(handlers: &[Handler]) -> TokenStream {
         arms.extend(quote!(#pattern => #call,));
         patterns.push(pattern);
     }
-    let delivery = delivery(Span::mixed_site());
+    let delivery = binding(Kind::Delivery, Span::mixed_site());
+    let shared = shared_params(args);
+    let effects = args.effects.as_ref().map(|_| binding(Kind::Effects, Span::mixed_site()));
+    let taken =
+        handlers.iter().any(|handler| !handler.signature.takes(Kind::Event) && handler.signature.takes(Kind::Effects));
+    let unused = effects.filter(|_| !taken).map(|effects| quote!(let _ = #effects;));
     quote! {
         fn interest(&self, __event_type: &::countersign::EventType) -> ::countersign::Interest {
             match __ROUTES.handler(__event_type) {
@@ -143,7 +174,8 @@ fn undecoded_methods(handlers: &[Handler]) -> TokenStream {
             }
         }
 
-        async fn handle_undecoded(&self, #delivery: &::countersign::Delivery) -> ::countersign::Outcome {
+        async fn handle_undecoded(&self #shared) -> ::countersign::Outcome {
+            #unused
             let ::core::option::Option::Some(__event_type) = ::countersign::Delivery::event_type(#delivery) else {
                 return ::countersign::Outcome::Unhandled;
             };
@@ -169,7 +201,7 @@ fn pattern(event: &Path, path: &[Ident], binds: bool) -> TokenStream {
         let fields = if depth + 1 < path.len() {
             quote_spanned!(variant.span()=> (#pattern))
         } else if binds {
-            let binding = event_binding(Span::mixed_site().located_at(variant.span()));
+            let binding = binding(Kind::Event, Span::mixed_site().located_at(variant.span()));
             quote_spanned!(variant.span()=> (#binding))
         } else {
             quote_spanned!(variant.span()=> { .. })
@@ -184,9 +216,7 @@ fn call(handler: &Handler) -> TokenStream {
     let mut name = handler.ident.clone();
     name.set_span(name.span().located_at(signature.output.first));
     let at = |extent: Extent| Span::mixed_site().located_at(extent.first);
-    let event = signature.event.map(|extent| event_binding(at(extent)));
-    let delivery = signature.delivery.map(|extent| delivery(at(extent)));
-    let args = event.into_iter().chain(delivery);
+    let args = signature.params.iter().map(|(kind, extent)| binding(*kind, at(*extent)));
     let output = signature.output;
     let awaited = quote_spanned!(output.last=> await);
     // `self` means that of the generated method, also where a `macro_rules!` wrote the impl block.
@@ -196,14 +226,14 @@ fn call(handler: &Handler) -> TokenStream {
     }
 }
 
-/// The event in `handle`. `mixed_site` keeps it apart from the user's names.
-fn event_binding(span: Span) -> Ident {
-    Ident::new("__event", span)
-}
-
-/// The delivery in the generated methods.
-fn delivery(span: Span) -> Ident {
-    Ident::new("__delivery", span)
+/// What the generated methods take. `mixed_site` keeps it apart from the user's names.
+fn binding(kind: Kind, span: Span) -> Ident {
+    let name = match kind {
+        Kind::Delivery => "__delivery",
+        Kind::Effects => "__effects",
+        Kind::Event => "__event",
+    };
+    Ident::new(name, span)
 }
 
 /// The same tokens, with the same meaning, at another place.

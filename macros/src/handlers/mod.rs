@@ -1,4 +1,4 @@
-//! `#[handlers(Event)]`: the attributes, the signatures and the expansion, one file each.
+//! `#[handlers(Event)]` and `#[handlers(Event, effects = T)]`: the attributes, the signatures and the expansion, one file each.
 
 mod attr;
 mod expand;
@@ -9,7 +9,7 @@ use quote::quote;
 use syn::{Attribute, Ident, ImplItem, ImplItemFn, Item, ItemImpl, Path};
 
 use crate::errors::Errors;
-use crate::handlers::attr::Role;
+use crate::handlers::attr::{Args, Role};
 use crate::handlers::signature::Signature;
 
 /// One handler: which events, and what it takes.
@@ -26,18 +26,18 @@ pub(crate) fn handlers(args: TokenStream, item: &TokenStream) -> TokenStream {
         Err(tokens) => return tokens,
     };
     let mut errors = Errors::default();
-    let event = attr::event(args, &mut errors);
-    let handlers = read(&mut block, &mut errors);
-    if let Some(event) = &event {
-        attr::check_prefixes(event, &handlers, &mut errors);
+    let args = attr::args(args, &mut errors);
+    let handlers = read(&mut block, args.as_ref(), &mut errors);
+    if let Some(args) = &args {
+        attr::check_prefixes(&args.event, &handlers, &mut errors);
     }
-    match (errors.into_compile_errors(), event) {
-        (None, Some(event)) => {
-            let expansion = expand::expand(&block, &event, &handlers);
+    match (errors.into_compile_errors(), args) {
+        (None, Some(args)) => {
+            let expansion = expand::expand(&block, &args, &handlers);
             quote!(#block #expansion)
         }
-        (errors, event) => {
-            let fallback = event.map(|event| expand::fallback(&block, &event));
+        (errors, args) => {
+            let fallback = args.filter(|args| !args.unclear).map(|args| expand::fallback(&block, &args));
             // Nobody calls the handlers, which is not what the user should read about.
             quote!(#errors #[allow(dead_code)] #block #fallback)
         }
@@ -76,7 +76,7 @@ fn impl_block(item: &TokenStream) -> Result<ItemImpl, TokenStream> {
 }
 
 /// Takes the attributes off the methods, and reads what they say.
-fn read(block: &mut ItemImpl, errors: &mut Errors) -> Vec<Handler> {
+fn read(block: &mut ItemImpl, args: Option<&Args>, errors: &mut Errors) -> Vec<Handler> {
     let mut handlers = Vec::new();
     let mut marked = false;
     for item in &mut block.items {
@@ -84,7 +84,7 @@ fn read(block: &mut ItemImpl, errors: &mut Errors) -> Vec<Handler> {
             ImplItem::Fn(method) => {
                 let attrs = attr::take(&mut method.attrs);
                 marked |= !attrs.is_empty();
-                handlers.extend(handler(method, &attrs, errors));
+                handlers.extend(handler(method, &attrs, args, errors));
             }
             ImplItem::Const(item) => only_methods(&mut item.attrs, errors),
             ImplItem::Type(item) => only_methods(&mut item.attrs, errors),
@@ -99,7 +99,7 @@ fn read(block: &mut ItemImpl, errors: &mut Errors) -> Vec<Handler> {
     handlers
 }
 
-fn handler(method: &ImplItemFn, attrs: &[Attribute], errors: &mut Errors) -> Option<Handler> {
+fn handler(method: &ImplItemFn, attrs: &[Attribute], args: Option<&Args>, errors: &mut Errors) -> Option<Handler> {
     let first = attrs.first()?;
     let ident = &method.sig.ident;
     if let [_, more, ..] = attrs {
@@ -111,7 +111,9 @@ fn handler(method: &ImplItemFn, attrs: &[Attribute], errors: &mut Errors) -> Opt
         errors.push(cfg, format!("handler `{ident}` is under a `cfg`; {message}"));
     }
     let role = Role::read(ident, first, errors);
-    let signature = Signature::read(&method.sig, errors);
+    let mut passed_over = Errors::default();
+    let errors = if args.is_some_and(|args| args.unclear) { &mut passed_over } else { errors };
+    let signature = Signature::read(&method.sig, args.and_then(|args| args.effects.as_ref()), errors);
     Some(Handler { ident: ident.clone(), role: role?, signature: signature? })
 }
 

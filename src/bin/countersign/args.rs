@@ -152,6 +152,7 @@ Environment:
   COUNTERSIGN_SECRET, KYCGENIE_WEBHOOK_SECRET   the signing secret, where none is given
   KYCGENIE_API_KEY, KYCGENIE_BASE_URL           the management API, where none is given
   COUNTERSIGN_INBOX_SQLITE                      the file of the inbox, where none is given
+  COUNTERSIGN_INBOX_POSTGRES                    or the URL of its database
   NO_COLOR                                      no colour
 
 {}",

@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use countersign::inbox::{InboxError, SqliteInboxError};
+use countersign::inbox::{InboxError, PostgresInboxError, SqliteInboxError};
 use countersign::kycgenie::client::{self, ErrorKind, RotateError};
 use countersign::sandbox::SandboxError;
 use countersign::{BuildError, KeyringError, SchemeError, SecretError, SignError};
@@ -73,6 +73,8 @@ pub(crate) enum Failure {
     /// There is no such inbox, or it is of no use.
     #[error("{0}")]
     InboxFile(#[from] SqliteInboxError),
+    #[error("{0}")]
+    InboxServer(#[from] PostgresInboxError),
     /// By a signal, before it was done.
     #[error("interrupted")]
     Interrupted,
@@ -143,6 +145,9 @@ impl Failure {
             Self::InboxFile(SqliteInboxError::Missing { .. } | SqliteInboxError::NotAnInbox { .. }) => {
                 Some("check the path: it is the one that the receiver opens")
             }
+            Self::InboxServer(PostgresInboxError::Missing { .. }) => {
+                Some("check the database and --schema: they are those of the receivers")
+            }
             Self::Rotate(RotateError::NotInstalled { .. }) => Some("mend this, and run the same command again"),
             Self::Rotate(RotateError::MayHaveRotated { .. }) => Some("run the same command again"),
             _ => None,
@@ -161,6 +166,7 @@ pub(crate) fn code(failure: &Failure) -> Exit {
         Failure::BrokenPipe => Exit::Done,
         Failure::Http(http::Error::Connect { .. } | http::Error::Timeout { .. })
         | Failure::Inbox(_)
+        | Failure::InboxServer(PostgresInboxError::Unreachable(_))
         | Failure::Unready(_) => Exit::Unreachable,
         Failure::Http(http::Error::Header(_) | http::Error::Url(_)) => Exit::Usage,
         Failure::Interrupted => Exit::Interrupted,
@@ -171,6 +177,7 @@ pub(crate) fn code(failure: &Failure) -> Exit {
         | Failure::Build(_)
         | Failure::File { .. }
         | Failure::InboxFile(_)
+        | Failure::InboxServer(_)
         | Failure::Keyring(_)
         | Failure::Rotate(_)
         | Failure::Sandbox(_)

@@ -287,7 +287,7 @@ fn escaped(text: &str, keep: impl Fn(char) -> bool) -> String {
 }
 
 /// The text without what looks like a secret or an API key: whoever gave one in a wrong place reads it back otherwise.
-fn masked(text: &str) -> String {
+pub(crate) fn masked(text: &str) -> String {
     const SHORTEST: usize = 8;
     let of_a_secret = |byte: u8| byte.is_ascii_alphanumeric() || b"+/=_-".contains(&byte);
     let mut shown = String::with_capacity(text.len());
@@ -300,7 +300,24 @@ fn masked(text: &str) -> String {
         shown.push_str(if len >= prefix + SHORTEST { "(hidden)" } else { &found[..len] });
         rest = &found[len..];
     }
-    without_password(&(shown + rest))
+    without_setting(&without_password(&(shown + rest)))
+}
+
+/// The text without what stands behind `password=`, as PostgreSQL has it in a URL's query and in a list of settings.
+fn without_setting(text: &str) -> String {
+    const SETTING: &str = "password=";
+    let lower = text.to_ascii_lowercase();
+    let (mut shown, mut at) = (String::with_capacity(text.len()), 0);
+    while let Some(found) = lower[at..].find(SETTING) {
+        let value = at + found + SETTING.len();
+        shown.push_str(&text[at..value]);
+        shown.push_str("(hidden)");
+        at = match text[value..].strip_prefix('\'') {
+            Some(quoted) => value + 1 + quoted.find('\'').map_or(quoted.len(), |end| end + 1),
+            None => value + text[value..].find([' ', '\t', '\n', '&']).unwrap_or(text.len() - value),
+        };
+    }
+    shown + &text[at..]
 }
 
 /// The text without the passwords of URLs in it.
@@ -371,6 +388,11 @@ mod tests {
         let text = "postgres://app:se:c@r/et@db:5432/app and http://host/a@b, https://user@host";
         let hidden = "postgres://app:(hidden)@db:5432/app and http://host/a@b, https://user@host";
         assert_eq!(masked(text), hidden);
+        let text = "host=db PASSWORD='a b' user=x password=c, postgres://h/d?password=e&x=1";
+        assert_eq!(
+            masked(text),
+            "host=db PASSWORD=(hidden) user=x password=(hidden) postgres://h/d?password=(hidden)&x=1"
+        );
     }
 
     #[test]

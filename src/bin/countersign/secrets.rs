@@ -46,6 +46,12 @@ pub(crate) struct SecretArgs {
 #[derive(Clone)]
 pub(crate) struct Hidden(Zeroizing<String>);
 
+impl Hidden {
+    pub(crate) fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
 impl FromStr for Hidden {
     type Err = std::convert::Infallible;
 
@@ -189,7 +195,7 @@ fn nowhere() -> Failure {
     )
 }
 
-fn warn_of_argument(option: &str, instead: &str, out: &Out) {
+pub(crate) fn warn_of_argument(option: &str, instead: &str, out: &Out) {
     out.warn(format!(
         "{option} on the command line is seen by other users of this machine and stays in the shell's history; use \
          {instead}"

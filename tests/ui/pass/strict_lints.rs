@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 //! Nothing that the macros write is in the way of strict lints.
 
+use countersign::inbox::SqliteEffects;
 use countersign::{Delivery, Outcome, Unknown, WebhookEvent, handlers};
 
 /// Events.
@@ -65,7 +66,28 @@ impl Compliance {
     }
 }
 
+/// Handlers that write.
+#[derive(Debug)]
+pub struct Ledger;
+
+#[handlers(Event, effects = SqliteEffects)]
+impl Ledger {
+    #[on(Completed)]
+    async fn completed(&self, id: u32, delivery: &Delivery, effects: &mut SqliteEffects) -> Result<(), std::io::Error> {
+        println!("{id} {delivery:?} {effects:?}");
+        std::future::ready(Ok(())).await
+    }
+
+    #[on(Onboarding | Test)]
+    async fn ended(&self, effects: &mut SqliteEffects) {
+        effects.write(|_| Ok(()));
+        std::future::ready(()).await;
+    }
+}
+
 fn main() {
     fn handles(_: impl countersign::Handlers) {}
+    fn writes(_: impl countersign::inbox::TransactionalHandlers<SqliteEffects>) {}
     handles(Compliance);
+    writes(Ledger);
 }

@@ -4,33 +4,59 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use countersign::SqliteInbox;
 use countersign::inbox::{Entry, InboxStore as _, Query, Replay, Stats, StoredDelivery};
+use countersign::{PostgresInbox, SqliteInbox, Timestamp};
 
 use crate::exit::Failure;
 use crate::moment;
-use crate::output::Out;
+use crate::output::{Out, masked};
+use crate::secrets::{Hidden, warn_of_argument};
 
 const FILE_VARIABLE: &str = "COUNTERSIGN_INBOX_SQLITE";
+const URL_VARIABLE: &str = "COUNTERSIGN_INBOX_POSTGRES";
 
-/// How long a lock of a receiver on the file is waited for.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// The schema that receivers use unless told otherwise.
+const SCHEMA: &str = "countersign";
+
+/// How long a lock of a receiver on the file is waited for, and an answer of the server.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How many connections are opened to a server: a few, for it has others to serve.
+const CONNECTIONS: usize = 4;
 
 /// For how long an inbox remembers what is done, unless told otherwise: its own default.
 pub(super) const RETENTION: Duration = Duration::from_hours(80);
 
 /// Where the inbox is.
 #[derive(Args, Clone)]
-#[command(next_help_heading = "Inbox (default: COUNTERSIGN_INBOX_SQLITE)")]
+#[command(next_help_heading = "Inbox (default: COUNTERSIGN_INBOX_SQLITE or COUNTERSIGN_INBOX_POSTGRES)")]
 pub(crate) struct PlaceArgs {
     /// The file of an inbox on SQLite
     #[arg(long, global = true, value_name = "FILE")]
     sqlite: Option<PathBuf>,
+
+    /// The URL of the database of an inbox on PostgreSQL. Others on this machine see arguments: one with a password
+    /// belongs into COUNTERSIGN_INBOX_POSTGRES
+    #[arg(long, global = true, value_name = "URL", conflicts_with = "sqlite")]
+    postgres: Option<Hidden>,
+
+    /// On PostgreSQL: the schema that the inbox is in
+    #[arg(long, global = true, value_name = "NAME", default_value = SCHEMA)]
+    schema: String,
 }
 
 /// An inbox that was named.
 pub(super) enum Place {
-    Sqlite(PathBuf),
+    Postgres {
+        url: Hidden,
+        schema: String,
+        /// Whether it was said, and not set.
+        said: bool,
+    },
+    Sqlite {
+        path: PathBuf,
+        said: bool,
+    },
 }
 
 /// For how long an inbox remembers, where something is to be forgotten.
@@ -42,16 +68,45 @@ pub(super) struct Memory {
 
 /// An open inbox of either engine.
 pub(super) enum Store {
+    Postgres(PostgresInbox),
     Sqlite(SqliteInbox),
 }
 
 impl PlaceArgs {
-    pub(super) fn place(&self, _out: &Out) -> Result<Place, Failure> {
-        let file = || std::env::var_os(FILE_VARIABLE).filter(|value| !value.is_empty()).map(PathBuf::from);
-        self.sqlite.clone().or_else(file).map(Place::Sqlite).ok_or_else(|| {
-            Failure::usage("it is not said which inbox", format!("give --sqlite FILE, or set {FILE_VARIABLE}"))
-        })
+    pub(super) fn place(&self, out: &Out) -> Result<Place, Failure> {
+        let schema = self.schema.clone();
+        if let Some(url) = &self.postgres {
+            if holds_password(url.expose()) {
+                warn_of_argument("--postgres with a password", URL_VARIABLE, out);
+            }
+            return Ok(Place::Postgres { url: url.clone(), schema, said: true });
+        }
+        if let Some(path) = self.sqlite.clone() {
+            return Ok(Place::Sqlite { path, said: true });
+        }
+        let set = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+        match (set(FILE_VARIABLE), set(URL_VARIABLE)) {
+            (Some(path), None) => Ok(Place::Sqlite { path: path.into(), said: false }),
+            (None, Some(url)) => {
+                let url = url.to_str().and_then(|url| url.parse().ok()).ok_or_else(|| {
+                    Failure::unusable(format!("{URL_VARIABLE} is not UTF-8"), "set it to the URL of the database")
+                })?;
+                Ok(Place::Postgres { url, schema, said: false })
+            }
+            (Some(_), Some(_)) => Err(Failure::usage(
+                format!("both {FILE_VARIABLE} and {URL_VARIABLE} are set"),
+                "unset one of them, or say which with --sqlite or --postgres",
+            )),
+            (None, None) => Err(Failure::usage(
+                "it is not said which inbox",
+                format!("give --sqlite FILE or --postgres URL, or set {FILE_VARIABLE} or {URL_VARIABLE}"),
+            )),
+        }
     }
+}
+
+fn holds_password(url: &str) -> bool {
+    masked(url) != url
 }
 
 impl Place {
@@ -60,14 +115,21 @@ impl Place {
     }
 
     pub(super) async fn open_with(&self, memory: Memory) -> Result<Store, Failure> {
+        let Memory { retention, keep_dead } = memory;
         match self {
-            Self::Sqlite(path) => {
-                let builder = SqliteInbox::builder(path).existing().busy_timeout(BUSY_TIMEOUT);
-                let builder = builder.retention(memory.retention);
-                let builder = match memory.keep_dead {
-                    Some(keep) => builder.keep_dead(keep),
-                    None => builder,
-                };
+            Self::Postgres { url, schema, .. } => {
+                let mut builder = PostgresInbox::builder(url.expose()).schema(schema).existing();
+                builder = builder.retention(retention).connections(CONNECTIONS).response_timeout(PATIENCE);
+                if let Some(keep) = keep_dead {
+                    builder = builder.keep_dead(keep);
+                }
+                Ok(Store::Postgres(builder.build().await?))
+            }
+            Self::Sqlite { path, .. } => {
+                let mut builder = SqliteInbox::builder(path).existing().busy_timeout(PATIENCE).retention(retention);
+                if let Some(keep) = keep_dead {
+                    builder = builder.keep_dead(keep);
+                }
                 Ok(Store::Sqlite(builder.open()?))
             }
         }
@@ -76,29 +138,40 @@ impl Place {
     /// How it is named on a command line that follows.
     pub(super) fn option(&self) -> String {
         match self {
-            Self::Sqlite(path) if std::env::var_os(FILE_VARIABLE).is_some_and(|set| set == *path) => String::new(),
-            Self::Sqlite(path) => format!(" --sqlite {}", path.display()),
+            Self::Postgres { url, schema, said } => {
+                let schema = if schema == SCHEMA { String::new() } else { format!(" --schema {schema}") };
+                match said {
+                    true if holds_password(url.expose()) => format!(" --postgres URL{schema}"),
+                    true => format!(" --postgres {}{schema}", url.expose()),
+                    false => schema,
+                }
+            }
+            Self::Sqlite { path, said: true } => format!(" --sqlite {}", path.display()),
+            Self::Sqlite { said: false, .. } => String::new(),
         }
     }
 }
 
 impl Store {
     pub(super) async fn stats(&self) -> Result<Stats, Failure> {
-        match self {
-            Self::Sqlite(store) => Ok(store.stats().await?),
-        }
+        Ok(match self {
+            Self::Postgres(store) => store.stats().await,
+            Self::Sqlite(store) => store.stats().await,
+        }?)
     }
 
     pub(super) async fn list(&self, query: Query) -> Result<Vec<Entry>, Failure> {
-        match self {
-            Self::Sqlite(store) => Ok(store.list(query).await?),
-        }
+        Ok(match self {
+            Self::Postgres(store) => store.list(query).await,
+            Self::Sqlite(store) => store.list(query).await,
+        }?)
     }
 
     pub(super) async fn show(&self, number: i64) -> Result<Option<(Entry, StoredDelivery)>, Failure> {
-        match self {
-            Self::Sqlite(store) => Ok(store.show(number).await?),
-        }
+        Ok(match self {
+            Self::Postgres(store) => store.show(number).await,
+            Self::Sqlite(store) => store.show(number).await,
+        }?)
     }
 
     /// The entry of this number, without its headers and body.
@@ -109,16 +182,18 @@ impl Store {
 
     /// Whether it was replayed.
     pub(super) async fn replay(&self, number: i64) -> Result<bool, Failure> {
-        let what = Replay::One(number);
+        let (what, now) = (Replay::One(number), moment::now());
         let replayed = match self {
-            Self::Sqlite(store) => store.replay(what, moment::now()).await?,
+            Self::Postgres(store) => store.replay(what, now).await,
+            Self::Sqlite(store) => store.replay(what, now).await,
         };
-        Ok(replayed > 0)
+        Ok(replayed? > 0)
     }
 
-    pub(super) async fn prune(&self, limit: usize, now: countersign::Timestamp) -> Result<u64, Failure> {
-        match self {
-            Self::Sqlite(store) => Ok(store.prune(limit, now).await?),
-        }
+    pub(super) async fn prune(&self, limit: usize, now: Timestamp) -> Result<u64, Failure> {
+        Ok(match self {
+            Self::Postgres(store) => store.prune(limit, now).await,
+            Self::Sqlite(store) => store.prune(limit, now).await,
+        }?)
     }
 }
