@@ -309,3 +309,88 @@ impl<H, S> fmt::Debug for Receiver<H, S> {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::sync::Mutex;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::dedupe::{ClaimToken, Settled, StoreError};
+    use crate::keyring::{Keyring, Secret};
+    use crate::verify::{Message, Signer};
+
+    struct Away;
+
+    /// As errors of a network are: what they say stands in their causes.
+    #[derive(Debug, thiserror::Error)]
+    #[error("error communicating with the server")]
+    struct Broken(#[source] io::Error);
+
+    fn away<T>() -> Result<T, StoreError> {
+        Err(StoreError::unavailable(Broken(io::Error::other("connection reset by peer"))))
+    }
+
+    impl DedupeStore for Away {
+        async fn claim(&self, _: &ClaimKey, _: Fingerprint, _: Duration, _: Timestamp) -> Result<Claimed, StoreError> {
+            away()
+        }
+
+        async fn complete(&self, _: &ClaimToken, _: Timestamp) -> Result<Settled, StoreError> {
+            away()
+        }
+
+        async fn release(&self, _: &ClaimToken, _: Timestamp) -> Result<Settled, StoreError> {
+            away()
+        }
+
+        async fn extend(&self, _: &ClaimToken, _: Duration, _: Timestamp) -> Result<Settled, StoreError> {
+            away()
+        }
+
+        fn abandon(&self, _: &ClaimToken) {}
+
+        fn retention(&self) -> Duration {
+            Duration::from_hours(1000)
+        }
+    }
+
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_store_that_fails_is_logged_with_all_its_causes_in_one_line() {
+        let keyring = Keyring::single(Secret::new("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap());
+        let scheme = Scheme::standard_webhooks();
+        let receiver = Receiver::builder(scheme.clone(), keyring.clone()).dedupe(Away).build().unwrap();
+        let now = Timestamp::from_secs(1_790_000_000);
+        let headers = Signer::new(scheme, keyring).unwrap().sign(&Message::new(b"{}", now).id("msg_1")).unwrap();
+        let verified = receiver.verify(&RequestView::new(&headers, "{}"), now).unwrap();
+        let log = Log::default();
+        let writer = log.clone();
+        let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+        // With one subscriber alone, tracing asks the default of whichever thread comes by first, and remembers its "never".
+        let _second = tracing::Dispatch::new(tracing_subscriber::registry());
+        tracing::subscriber::with_default(subscriber, || {
+            tracing::callsite::rebuild_interest_cache();
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            let claimed = runtime.block_on(receiver.claim(&verified, now));
+            assert!(matches!(claimed, Err(Disposition::StoreUnavailable)));
+        });
+        let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+        let causes = "unavailable: error communicating with the server: connection reset by peer";
+        assert!(text.lines().count() == 1 && text.contains(causes), "{text}");
+    }
+}
