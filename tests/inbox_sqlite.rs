@@ -192,6 +192,30 @@ async fn a_key_is_known_to_all_who_have_the_file_open_however_old_it_is() {
 }
 
 /// Keys of which the index holds the same 8 bytes are told apart by the rest.
+/// A copy of last night is played back while a process has the file open. What it has read since then is another file's.
+#[tokio::test]
+async fn a_file_that_was_restored_beneath_a_process_is_read_anew() {
+    let folder = Folder::new();
+    let inbox = SqliteInbox::open(folder.file()).unwrap();
+    let accept = async |inbox: &SqliteInbox, id| inbox.accept(incoming(id), SystemClock.now()).await.unwrap();
+    for id in ["old", "lost"] {
+        assert_eq!(accept(&inbox, id).await, Accepted::New);
+    }
+    // It has read both when it is asked again.
+    assert_eq!(accept(&inbox, "lost").await, Accepted::Duplicate(State::Pending));
+    let restore = "DELETE FROM countersign_inbox WHERE number > 1; DELETE FROM countersign_inbox_key WHERE number > 1; \
+                   DELETE FROM countersign_inbox_payload WHERE number > 1; UPDATE sqlite_sequence SET seq = 1";
+    Connection::open(folder.file()).unwrap().execute_batch(restore).unwrap();
+    let other = SqliteInbox::open(folder.file()).unwrap();
+    for id in ["new", "newer"] {
+        assert_eq!(accept(&other, id).await, Accepted::New);
+    }
+    for id in ["old", "new", "newer"] {
+        assert_eq!(accept(&inbox, id).await, Accepted::Duplicate(State::Pending), "{id}");
+    }
+    assert_eq!(accept(&inbox, "lost").await, Accepted::New);
+}
+
 #[tokio::test]
 async fn two_keys_that_share_a_hash_are_two_deliveries() {
     let folder = Folder::new();

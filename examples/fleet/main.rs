@@ -24,10 +24,10 @@ mod verdict;
 use std::time::{Duration, Instant};
 
 use common::{Failure, listen};
-use countersign::inbox::{InboxStore, PostgresEffects, TransactionalHandlers, tokio_postgres};
+use countersign::inbox::{InboxStore, PostgresEffects, tokio_postgres};
 use countersign::kycgenie::{self, Event};
 use countersign::sandbox::{Assumptions, Sandbox, Trigger};
-use countersign::{Delivery, DeliveryId, HandlerError, Inbox, Keyring, Outcome, PostgresInbox, Receiver};
+use countersign::{Delivery, DeliveryId, HandlerError, Inbox, Keyring, PostgresInbox, Receiver, handlers};
 use fleet::{Fleet, Place};
 use servers::Postgres;
 use tokio::signal::unix::{SignalKind, signal};
@@ -68,17 +68,15 @@ struct Ledger {
     insert: String,
 }
 
-impl TransactionalHandlers<PostgresEffects> for Ledger {
-    type Event = Event;
-
-    async fn handle(&self, _event: Event, delivery: &Delivery, effects: &mut PostgresEffects) -> Outcome {
+#[handlers(Event, effects = PostgresEffects)]
+impl Ledger {
+    #[otherwise]
+    async fn book(&self, delivery: &Delivery, effects: &mut PostgresEffects) -> Result<(), HandlerError> {
         // Stands for the work: asking another service, say.
         tokio::time::sleep(Duration::from_millis(5)).await;
         let id = delivery.id().map(DeliveryId::as_str);
-        match effects.execute(&self.insert, &[&id]).await {
-            Ok(_) => Outcome::Handled,
-            Err(error) => Outcome::Retry(HandlerError::retryable(error)),
-        }
+        effects.execute(&self.insert, &[&id]).await.map_err(HandlerError::retryable)?;
+        Ok(())
     }
 }
 

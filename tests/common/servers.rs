@@ -184,6 +184,11 @@ impl Proxy {
         self.route.target.store(port, Ordering::SeqCst);
     }
 
+    /// How many connections were opened so far.
+    pub fn opened(&self) -> u32 {
+        self.route.opened.load(Ordering::SeqCst)
+    }
+
     /// Nothing arrives any more on the connections that are open now. Nobody is told.
     pub fn swallow(&self) {
         self.route.swallowed.store(self.route.opened.load(Ordering::SeqCst), Ordering::SeqCst);

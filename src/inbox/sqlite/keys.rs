@@ -37,6 +37,9 @@ pub(super) struct Keys {
     epochs: BTreeMap<i64, Filters>,
     /// The rows up to this number have been read.
     seen: i64,
+    /// The row of that number, as it was. Where it is another one, or none, the file is not the one that was read: somebody
+    /// has put an older copy in its place.
+    anchor: Option<ClaimKey>,
     /// Whether this transaction began after `seen` was true.
     stale: bool,
     loaded: bool,
@@ -97,7 +100,8 @@ impl Keys {
         if !self.stale {
             return Ok(());
         }
-        if !self.loaded {
+        if !self.loaded || self.anchor != claim_of(tx, self.seen)? {
+            self.loaded = false;
             self.load(tx)?;
             self.loaded = true;
         }
@@ -105,9 +109,9 @@ impl Keys {
             tx.prepare_cached("SELECT number, claim FROM countersign_inbox WHERE number > ?1 ORDER BY number")?;
         let mut rows = rows.query([self.seen])?;
         while let Some(row) = rows.next()? {
-            let number = row.get(0)?;
-            self.note(tx, generation(number), ClaimKey::from_bytes(row.get(1)?).word::<0>())?;
-            self.seen = number;
+            let (number, key) = (row.get(0)?, ClaimKey::from_bytes(row.get(1)?));
+            self.note(tx, generation(number), key.word::<0>())?;
+            (self.seen, self.anchor) = (number, Some(key));
         }
         self.stale = false;
         Ok(())
@@ -122,6 +126,7 @@ impl Keys {
         }
         let last = tx.query_row("SELECT max(number) FROM countersign_inbox", [], |row| row.get::<_, Option<i64>>(0))?;
         self.seen = last.unwrap_or(0);
+        self.anchor = claim_of(tx, self.seen)?;
         Ok(())
     }
 
@@ -158,6 +163,11 @@ impl Keys {
         self.epochs.retain(|_, filters| filters.held != 0);
         Ok(())
     }
+}
+
+fn claim_of(tx: &Transaction<'_>, number: i64) -> rusqlite::Result<Option<ClaimKey>> {
+    let mut row = tx.prepare_cached("SELECT claim FROM countersign_inbox WHERE number = ?1")?;
+    row.query_row([number], |row| row.get(0).map(ClaimKey::from_bytes)).optional()
 }
 
 /// The row `number` is gone, which had this key.

@@ -54,7 +54,7 @@ impl Pooled<'_> {
         let Timeouts { turn, answer, .. } = self.timeouts;
         let config = self.hardened();
         let recycling_method = if self.clean { RecyclingMethod::Clean } else { RecyclingMethod::Fast };
-        let manager = Manager::from_connect(config, AtHome(self.home), ManagerConfig { recycling_method });
+        let manager = Manager::from_connect(config, AtHome::new(self.home), ManagerConfig { recycling_method });
         Pool::builder(manager)
             .max_size(self.connections)
             .runtime(Runtime::Tokio1)
