@@ -252,6 +252,47 @@ async fn workers_wake_up_at_once_and_for_what_is_due_without_looking_all_the_tim
     workers.drain(Duration::from_secs(5)).await;
 }
 
+/// Those that end one after the other do not put off the moment at which the workers look by themselves.
+#[tokio::test]
+async fn what_another_process_accepted_is_found_though_others_keep_ending() {
+    let (probe, folder) = (Probe::default(), Folder::new());
+    let ours = inbox(&folder);
+    let look = Duration::from_millis(700);
+    for number in 0..6 {
+        assert_eq!(deliver(&receiver(&ours), &format!("msg_{number}"), job("gate")).await, 200);
+    }
+    let workers = ours.workers(probe.clone()).look_every(look).concurrency(16).start();
+    for _ in 0..6 {
+        probe.started().await;
+    }
+    assert_eq!(deliver(&receiver(&inbox(&folder)), "theirs", job("ok")).await, 200);
+    for _ in 0..6 {
+        tokio::time::sleep(look / 2).await;
+        if probe.runs("theirs") > 0 {
+            break;
+        }
+        probe.open_gate(1);
+    }
+    assert_eq!(probe.runs("theirs"), 1, "it waited until the last of them had ended");
+    probe.open_gate(6);
+    workers.drain(Duration::from_secs(5)).await;
+}
+
+/// As on a disk that hangs: what is leased unknown to us is due again when its lease has run out.
+#[tokio::test]
+async fn draining_does_not_wait_for_a_store_that_does_not_answer() {
+    let folder = Folder::new();
+    let store = SqliteInbox::builder(folder.file()).busy_timeout(Duration::from_mins(2)).open().unwrap();
+    let other = Connection::open(folder.file()).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let workers = Inbox::<Event, _>::new(store.clone()).workers(Probe::default()).start();
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let drained = tokio::time::timeout(Duration::from_secs(30), workers.drain(Duration::ZERO)).await;
+    other.execute_batch("ROLLBACK").unwrap();
+    drop(store);
+    assert!(drained.is_ok(), "it waits for the store");
+}
+
 #[tokio::test]
 async fn no_more_run_at_once_than_were_allowed() {
     let (probe, folder) = (Probe::default(), Folder::new());

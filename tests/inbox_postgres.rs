@@ -260,3 +260,29 @@ async fn a_connection_that_is_killed_before_or_during_the_commit_doubles_and_los
     }
     assert_eq!(committed, 1, "the last ones are killed after it");
 }
+
+/// A lock that is held, or anything else that keeps one of them from being buried.
+#[tokio::test]
+async fn what_cannot_be_buried_keeps_nothing_else_from_its_worker() {
+    let (url, schema) = (shared(), schema());
+    let (inbox, admin) = (patient(&url, &schema).await, admin(&url).await);
+    let refuse = format!(
+        "CREATE FUNCTION {schema}.refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'not now'; END $$;
+        CREATE TRIGGER refuse BEFORE UPDATE ON {schema}.inbox FOR EACH ROW WHEN (NEW.state = 4)
+            EXECUTE FUNCTION {schema}.refuse()"
+    );
+    admin.batch_execute(&refuse).await.unwrap();
+    let start = now();
+    keep(&inbox, "spent").await;
+    let spent = lease(&inbox, now()).await;
+    assert_eq!(inbox.retry(&spent, start, "busy", now()).await.unwrap(), Settled::Current);
+    keep(&inbox, "good").await;
+    let wanted = Wanted { max_attempts: 1, ..WANTED };
+    let batch = inbox.claim(wanted, now()).await.unwrap();
+    assert_eq!((batch.leased.len(), batch.buried), (1, 0));
+    assert_eq!(inbox.complete(&batch.leased[0].lease, now()).await.unwrap(), Settled::Current);
+    // With nothing leased it is told as it is.
+    inbox.claim(wanted, now()).await.unwrap_err();
+    admin.batch_execute(&format!("DROP TRIGGER refuse ON {schema}.inbox")).await.unwrap();
+    assert_eq!(inbox.claim(wanted, now()).await.unwrap().buried, 1);
+}

@@ -36,22 +36,33 @@ struct Spent {
 /// Leases what is due, one suspect at most among it.
 pub(super) async fn claim(inner: &Arc<Inner>, wanted: Wanted, now: Timestamp) -> Result<Batch, InboxError> {
     let mut batch = Batch::default();
+    match fill(inner, wanted, now, &mut batch).await {
+        // What is leased by now is nobody else's: kept from the worker it would lose an attempt, time and again.
+        Err(error) if !batch.leased.is_empty() => {
+            tracing::error!(%error, leased = batch.leased.len(), "the inbox failed while leasing; the rest is left");
+            Ok(batch)
+        }
+        filled => filled.map(|()| batch),
+    }
+}
+
+async fn fill(inner: &Arc<Inner>, wanted: Wanted, now: Timestamp, batch: &mut Batch) -> Result<(), InboxError> {
     // The buried make way for others, so it may take more than one look.
     loop {
         let left = wanted.limit - batch.leased.len();
         let taken = take(inner, Wanted { limit: left, ..wanted }, now, false).await?;
         let suspect = taken.suspect && left > taken.batch.leased.len();
-        let mut buried = bury(inner, &wanted, taken.spent, now, &mut batch).await?;
         batch.leased.extend(taken.batch.leased);
         batch.next_due = taken.batch.next_due;
+        let mut buried = bury(inner, &wanted, taken.spent, now, batch).await?;
         if suspect {
             let taken = take(inner, Wanted { limit: 1, ..wanted }, now, true).await?;
-            buried |= bury(inner, &wanted, taken.spent, now, &mut batch).await?;
             batch.leased.extend(taken.batch.leased);
             batch.next_due = taken.batch.next_due;
+            buried |= bury(inner, &wanted, taken.spent, now, batch).await?;
         }
         if !buried || batch.leased.len() >= wanted.limit {
-            return Ok(batch);
+            return Ok(());
         }
     }
 }

@@ -95,7 +95,7 @@ impl InboxStore for PostgresInbox {
     }
 
     async fn extend(&self, leases: &[Lease], lease: Duration, now: Timestamp) -> Result<Vec<Settled>, InboxError> {
-        self.inner.extend(leases, now.saturating_add(lease)).await
+        self.inner.extend(leases, now.saturating_add(lease), now).await
     }
 
     async fn complete(&self, lease: &Lease, now: Timestamp) -> Result<Settled, InboxError> {
@@ -170,10 +170,10 @@ impl Inner {
         }
     }
 
-    async fn extend(&self, leases: &[Lease], until: Timestamp) -> Result<Vec<Settled>, InboxError> {
+    async fn extend(&self, leases: &[Lease], until: Timestamp, now: Timestamp) -> Result<Vec<Settled>, InboxError> {
         let numbers: Vec<i64> = leases.iter().map(|lease| lease.number).collect();
         let tokens: Vec<Vec<u8>> = leases.iter().map(|lease| lease.token.to_be_bytes().to_vec()).collect();
-        let params: [&(dyn ToSql + Sync); 3] = [&numbers, &tokens, &until.as_millis()];
+        let params: [&(dyn ToSql + Sync); 4] = [&numbers, &tokens, &until.as_millis(), &now.as_millis()];
         let statement = crate::remote::postgres::Statement { text: &self.statements.extend, params: &params };
         step::reached("extend", "committing");
         let (rows, _) = self.link.ask(&statement, self.link.deadline()).await?;

@@ -277,7 +277,8 @@ impl Statements {
                 FROM (VALUES (1)) AS one LEFT JOIN {inbox} AS before ON before.number = $1",
                 promote("$8::bigint", "$4::bigint")
             ),
-            // One that somebody holds is about to be settled, and is not waited for.
+            // One that somebody holds is about to be settled, or taken over where its lease has run out; it is not waited
+            // for.
             extend: format!(
                 "WITH {guard},
                 wanted AS MATERIALIZED (SELECT * FROM unnest($1::bigint[], $2::bytea[]) AS one (number, token)),
@@ -289,7 +290,7 @@ impl Statements {
                     UPDATE {inbox} AS held SET due_at = $3 FROM free WHERE held.number = free.number
                 )
                 SELECT held.number, held.token FROM {inbox} AS held JOIN wanted USING (number, token)
-                WHERE held.state = 1"
+                WHERE held.state = 1 AND (held.due_at > $4 OR held.number IN (SELECT number FROM free))"
             ),
             // As if they had never been leased: what had run out before has run out again.
             take_back: format!(

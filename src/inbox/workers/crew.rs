@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::held::Held;
 use super::job::Ended;
@@ -69,9 +69,13 @@ impl<E: WebhookEvent, S: InboxStore, P: Promise<E, S>> Crew<E, S, P> {
         let mut bell = self.inbox.store.bell().listen();
         loop {
             bell.hush();
-            let (wait, more) = self.take(&mut jobs).await;
+            let Some((wait, more)) = unless_over(self.take(&mut jobs), stop.clone()).await else {
+                return self.drain(jobs, &stop).await;
+            };
+            // From now on, however many end meanwhile.
+            let look = soon(wait);
             loop {
-                match self.wait(&mut jobs, &mut stop, &mut bell, wait).await {
+                match self.wait(&mut jobs, &mut stop, &mut bell, look).await {
                     Woken::Stop => return self.drain(jobs, &stop).await,
                     // Whoever ended makes room for what is due already, if there is anything.
                     Woken::JobEnded if !more => {}
@@ -117,11 +121,11 @@ impl<E: WebhookEvent, S: InboxStore, P: Promise<E, S>> Crew<E, S, P> {
     }
 
     /// Waits for what comes first. With all hands busy it is only their end, or the order to stop.
-    async fn wait(&self, jobs: &mut JoinSet<Ended>, stop: &mut Stop, bell: &mut Listener, wait: Duration) -> Woken {
+    async fn wait(&self, jobs: &mut JoinSet<Ended>, stop: &mut Stop, bell: &mut Listener, look: Instant) -> Woken {
         let busy = jobs.len() >= self.settings.concurrency;
         let mut stopped = pin!(stop.changed());
         let mut heard = pin!(bell.heard());
-        let mut timer = pin!(sleep(wait));
+        let mut timer = pin!(sleep_until(look));
         poll_fn(|cx| {
             if stopped.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(Woken::Stop);
@@ -154,7 +158,7 @@ impl<E: WebhookEvent, S: InboxStore, P: Promise<E, S>> Crew<E, S, P> {
         // Without a deadline somebody dropped the handle: what is running comes to its own end.
         let cut = async {
             match deadline {
-                Some(deadline) => tokio::time::sleep_until(deadline).await,
+                Some(deadline) => sleep_until(deadline).await,
                 None => std::future::pending().await,
             }
         };
@@ -246,6 +250,29 @@ impl<E: WebhookEvent, S: InboxStore, P: Promise<E, S>> Crew<E, S, P> {
     pub(super) fn now(&self) -> Timestamp {
         self.inbox.clock.now()
     }
+}
+
+/// What a store answers, unless it has not when the workers were to end long ago: what it leases to them then is due again
+/// when the lease has run out.
+async fn unless_over<T>(asked: impl Future<Output = T>, mut stop: Stop) -> Option<T> {
+    let over = async {
+        let deadline = if stop.changed().await.is_ok() { *stop.borrow() } else { None };
+        match deadline {
+            Some(deadline) => sleep_until(deadline + GRACE).await,
+            None => std::future::pending().await,
+        }
+    };
+    let (mut asked, mut over) = (pin!(asked), pin!(over));
+    poll_fn(|cx| match asked.as_mut().poll(cx) {
+        Poll::Ready(answer) => Poll::Ready(Some(answer)),
+        Poll::Pending => over.as_mut().poll(cx).map(|()| None),
+    })
+    .await
+}
+
+fn soon(wait: Duration) -> Instant {
+    let far = || Instant::now() + Duration::from_hours(24 * 365);
+    Instant::now().checked_add(wait).unwrap_or_else(far)
 }
 
 /// Lets others end that are about to, so that what they make room for is leased in one go.
