@@ -24,6 +24,7 @@ pub(crate) const SECRET: &str = "whsec_Y3Jhc2gtdGVzdA==";
 
 const ADDRESS: &str = "COUNTERSIGN_CRASH_ADDRESS";
 const DIE_AT: &str = "COUNTERSIGN_CRASH_DIE_AT";
+const LOG: &str = "COUNTERSIGN_CRASH_LOG";
 const WORKERS: &str = "COUNTERSIGN_CRASH_WORKERS";
 
 /// The child, as its parent sees it. Dropping it kills it.
@@ -42,7 +43,11 @@ impl Child {
         if let Some(die_at) = die_at {
             command.env(DIE_AT, die_at);
         }
-        let mut process = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        // What the children log, for whoever looks into a failure.
+        let log =
+            std::env::var_os(LOG).map(|file| std::fs::File::options().create(true).append(true).open(file).unwrap());
+        let mut process =
+            command.stdout(Stdio::piped()).stderr(log.map_or_else(Stdio::null, Stdio::from)).spawn().unwrap();
         let lines = BufReader::new(process.stdout.take().unwrap()).lines();
         let mut child = Self { process, lines, addr: SocketAddr::from(([127, 0, 0, 1], 1)) };
         // One that dies of what it found at its start has no port to tell.
@@ -155,11 +160,16 @@ fn reached(step: &str, place: &str) {
 pub(crate) fn run_if_told() {
     let Ok(address) = std::env::var(ADDRESS) else { return };
     countersign::testing::inbox::on_step(reached);
+    if std::env::var_os(LOG).is_some() {
+        tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).init();
+    }
     actix_web::rt::System::new().block_on(async {
         match Address::read(&address) {
             Address::Sqlite(file) => receive(SqliteInbox::open(file).unwrap()).await,
             Address::Postgres { url, schema } => {
-                receive(PostgresInbox::builder(&url).schema(schema).build().await.unwrap()).await;
+                // Long: what is asked here is how work goes on, and not how soon a busy server is given up.
+                let inbox = PostgresInbox::builder(&url).schema(schema).response_timeout(Duration::from_secs(5));
+                receive(inbox.build().await.unwrap()).await;
             }
         }
     });

@@ -317,8 +317,14 @@ impl Harness {
     fn recover(&mut self, name: &str) {
         let child = Child::start(&self.place, None, true);
         let started = Instant::now();
+        let at_first = self.checker.unfinished();
         while self.checker.unfinished() > 0 {
-            assert!(started.elapsed() < LEASE + RECOVERY, "{name}: {} are left", self.checker.unfinished());
+            if started.elapsed() > LEASE + RECOVERY {
+                let left: Vec<_> = ["state = 0", "state = 1", "state = 2", "silent > 0", "silent > 1", "attempts > 1"]
+                    .map(|condition| (condition, self.checker.count(&format!("state < 3 AND {condition}"))))
+                    .into();
+                panic!("{name}: of {at_first} some are left: {left:?}");
+            }
             std::thread::sleep(Duration::from_millis(5));
         }
         self.slowest = self.slowest.max(started.elapsed());
