@@ -79,6 +79,31 @@ mod conformance_serializable {
     countersign::inbox_conformance!(store().await);
 }
 
+/// A second program that writes into the tables, or a copy that was mended by hand.
+#[tokio::test]
+async fn a_row_that_nobody_can_read_is_buried_and_keeps_nothing_else_from_being_worked_on() {
+    let (url, schema) = (shared(), schema());
+    let inbox = patient(&url, &schema).await;
+    for id in ["source", "fingerprint", "delivery", "sound"] {
+        keep(&inbox, id).await;
+    }
+    let spoil = "UPDATE {}.inbox_delivery SET source = '' WHERE delivery_id = 'source'; \
+                 UPDATE {}.inbox_delivery SET fingerprint = '\\x00' WHERE delivery_id = 'fingerprint'; \
+                 DELETE FROM {}.inbox_delivery WHERE delivery_id = 'delivery'";
+    let admin = admin(&url).await;
+    admin.batch_execute(&spoil.replace("{}", &schema)).await.unwrap();
+    let batch = inbox.claim(WANTED, now()).await.unwrap();
+    let ids: Vec<_> = batch.leased.iter().map(|leased| leased.delivery.id.clone().unwrap().to_string()).collect();
+    assert_eq!((ids, batch.buried), (vec!["sound".to_owned()], 3));
+    assert_eq!(inbox.stats().await.unwrap().dead, 3);
+    let words: String = admin
+        .query_one(&format!("SELECT min(last_error) FROM {schema}.inbox WHERE state = 4"), &[])
+        .await
+        .unwrap()
+        .get(0);
+    assert!(words.starts_with("what is kept of it cannot be read"), "{words}");
+}
+
 /// An inbox in a schema of its own with one delivery in it, a table for effects, and a connection past the inbox.
 async fn with_effects() -> (PostgresInbox, Client, String) {
     let (url, schema) = (shared(), schema());

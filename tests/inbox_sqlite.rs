@@ -192,6 +192,32 @@ async fn a_key_is_known_to_all_who_have_the_file_open_however_old_it_is() {
 }
 
 /// Keys of which the index holds the same 8 bytes are told apart by the rest.
+/// A second program that writes into the file, or a copy that was mended by hand.
+#[tokio::test]
+async fn a_row_that_nobody_can_read_is_buried_and_keeps_nothing_else_from_being_worked_on() {
+    let folder = Folder::new();
+    let inbox = SqliteInbox::open(folder.file()).unwrap();
+    let now = SystemClock.now();
+    for id in ["source", "fingerprint", "payload", "sound"] {
+        assert_eq!(inbox.accept(incoming(id), now).await.unwrap(), Accepted::New);
+    }
+    let spoil = "UPDATE countersign_inbox SET source = '' WHERE number = 1; \
+                 UPDATE countersign_inbox SET fingerprint = x'00' WHERE number = 2; \
+                 DELETE FROM countersign_inbox_payload WHERE number = 3";
+    Connection::open(folder.file()).unwrap().execute_batch(spoil).unwrap();
+    let batch = inbox.claim(WANTED, now).await.unwrap();
+    assert_eq!(batch.leased.iter().map(|leased| leased.lease.number).collect::<Vec<_>>(), [4]);
+    assert_eq!(batch.buried, 3);
+    let (dead, words): (i64, String) = Connection::open(folder.file())
+        .unwrap()
+        .query_row("SELECT count(*), min(last_error) FROM countersign_inbox WHERE state = 4", [], |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })
+        .unwrap();
+    assert_eq!(dead, 3);
+    assert!(words.starts_with("what is kept of it cannot be read"), "{words}");
+}
+
 /// A copy of last night is played back while a process has the file open. What it has read since then is another file's.
 #[tokio::test]
 async fn a_file_that_was_restored_beneath_a_process_is_read_anew() {

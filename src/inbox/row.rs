@@ -2,6 +2,7 @@
 
 use super::entry::State;
 use super::store::InboxError;
+use crate::causes::Causes;
 
 pub(super) const PENDING: u8 = 0;
 pub(super) const RUNNING: u8 = 1;
@@ -62,4 +63,9 @@ pub(super) fn bounded(error: &str) -> String {
 /// What is said of a delivery that is given up without a word, after what was said of it before.
 pub(super) fn last_words(last_error: Option<String>) -> String {
     last_error.map_or_else(|| SILENT.to_owned(), |last| format!("{SILENT}; before that: {last}"))
+}
+
+/// What is said of a delivery that cannot be read. The error names a column, and never what is in it.
+pub(super) fn malformed_words(error: &(dyn std::error::Error + 'static)) -> String {
+    format!("what is kept of it cannot be read, so something else has written to the inbox: {}", Causes(error))
 }

@@ -168,7 +168,7 @@ pub(crate) fn run_if_told() {
             Address::Sqlite(file) => receive(SqliteInbox::open(file).unwrap()).await,
             Address::Postgres { url, schema } => {
                 // Long: what is asked here is how work goes on, and not how soon a busy server is given up.
-                let inbox = PostgresInbox::builder(&url).schema(schema).response_timeout(Duration::from_secs(5));
+                let inbox = PostgresInbox::builder(&url).schema(schema);
                 receive(inbox.build().await.unwrap()).await;
             }
         }

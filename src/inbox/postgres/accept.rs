@@ -98,9 +98,9 @@ impl Accepts {
 /// Keeps one delivery, with others that come at the same time.
 pub(super) async fn accept(inner: &Arc<Inner>, incoming: Incoming, now: Timestamp) -> Result<Accepted, InboxError> {
     let nonce = tokens(1)?.first().copied().unwrap_or_default().to_be_bytes();
-    let deadline = inner.link.deadline();
-    let (reply, told) = oneshot::channel();
     let accepts = &inner.accepts;
+    let deadline = accepts.link.deadline();
+    let (reply, told) = oneshot::channel();
     {
         let mut waiting = accepts.lock();
         if waiting.jobs.len() + waiting.writing >= accepts.room {
@@ -116,7 +116,7 @@ pub(super) async fn accept(inner: &Arc<Inner>, incoming: Incoming, now: Timestam
     }
     let told = tokio::time::timeout_at(deadline, told).await;
     // It may be kept after all.
-    let told = told.map_err(|_elapsed| InboxError::TooSlow(inner.link.response_timeout))?;
+    let told = told.map_err(|_elapsed| InboxError::TooSlow(accepts.link.response_timeout))?;
     told.unwrap_or_else(|_| Err(InboxError::unavailable("the runtime that it was built on has ended")))
 }
 
@@ -238,7 +238,7 @@ impl Writer {
                     Some(answer) => drop(job.reply.send(Ok(answer))),
                     None if Instant::now() < job.deadline => left.push(job),
                     None => {
-                        let late = InboxError::TooSlow(self.inner.link.response_timeout);
+                        let late = InboxError::TooSlow(self.inner.accepts.link.response_timeout);
                         let _ = job.reply.send(Err(late));
                     }
                 }

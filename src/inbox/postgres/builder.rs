@@ -127,9 +127,10 @@ impl PostgresInboxBuilder {
         self
     }
 
-    /// How long an answer may take, waiting for a connection included, before the inbox counts as away: 10 ms to 10 s;
+    /// How long an accept may take, waiting for a connection included, before the inbox counts as away: 10 ms to 10 s;
     /// 500 ms unless told, so that a sender has its 503 within a second. No lock is asked for more than twice, nor for
-    /// longer than a third of it each time. Operators' questions may take 10 s.
+    /// longer than a third of it each time. What workers ask for may take 5 s, or as long as this where it is longer;
+    /// operators' questions may take 10 s.
     pub fn response_timeout(mut self, limit: Duration) -> Self {
         self.response_timeout = limit;
         self
@@ -155,7 +156,7 @@ impl PostgresInboxBuilder {
         }
         let home = Handle::try_current().map_err(PostgresInboxError::unreachable)?;
         let pool = match &self.server {
-            Server::Ours(Ok(config)) => self.pool(config, home.clone(), self.connections)?,
+            Server::Ours(Ok(config)) => self.pool(config, home.clone(), self.connections, self.patience())?,
             Server::Ours(Err(())) => return Err(PostgresInboxError::Settings(vec![PostgresInboxMistake::Url])),
             Server::Theirs(pool) => pool.clone(),
         };
@@ -174,18 +175,18 @@ impl PostgresInboxBuilder {
         let salt = salt_of(&self.schema);
         // What workers ask for in swarms, such as completions, must not keep accepts waiting for a connection.
         let (accepting, writers) = match &self.server {
-            Server::Ours(Ok(config)) => (self.pool(config, home.clone(), WRITERS)?, WRITERS),
+            Server::Ours(Ok(config)) => (self.pool(config, home.clone(), WRITERS, self.response_timeout)?, WRITERS),
             _ => (pool.clone(), WRITERS.min(pool.status().max_size / 2).max(1)),
         };
-        let (own, response_timeout) = (matches!(self.server, Server::Ours(_)), self.response_timeout);
+        let own = matches!(self.server, Server::Ours(_));
         let health = Arc::new(Health::new("postgres", "the inbox"));
-        let link = |pool| Link { pool, own, response_timeout, health: Arc::clone(&health) };
+        let link = |pool, response_timeout| Link { pool, own, response_timeout, health: Arc::clone(&health) };
         let inner = Inner {
             rope: Rope::hang(way, bell.clone(), &self.schema, &home),
             bell,
             statements: Statements::new(&quoted(&self.schema), salt, self.response_timeout / 3),
-            accepts: Accepts::new(link(accepting), self.queue, writers, home),
-            link: link(pool),
+            accepts: Accepts::new(link(accepting, self.response_timeout), self.queue, writers, home),
+            link: link(pool, self.patience()),
             later: Later::here(),
             salt,
             stage,
@@ -210,8 +211,18 @@ impl PostgresInboxBuilder {
         Ok(Stage { pool, own, turns: Arc::new(Semaphore::new(turns)), home })
     }
 
-    fn pool(&self, config: &Config, home: Handle, connections: usize) -> Result<Pool, PostgresInboxError> {
-        let wait = self.response_timeout;
+    /// How long the workers wait for an answer. No sender waits with them, and what they give up is done twice.
+    fn patience(&self) -> Duration {
+        self.response_timeout.max(WORK_TIMEOUT)
+    }
+
+    fn pool(
+        &self,
+        config: &Config,
+        home: Handle,
+        connections: usize,
+        wait: Duration,
+    ) -> Result<Pool, PostgresInboxError> {
         let timeouts = Timeouts { turn: Some(wait), answer: wait, statements: true };
         let pooled = Pooled { config, home, connections, timeouts, settings: PLANS, clean: false };
         pooled.build().map_err(PostgresInboxError::unreachable)
@@ -306,6 +317,8 @@ impl fmt::Debug for PostgresInboxBuilder {
     }
 }
 
+/// A busy server takes longer for the one answer or the other, and no sender waits for these.
+const WORK_TIMEOUT: Duration = Duration::from_secs(5);
 const BUILD_LIMIT: Duration = Duration::from_secs(10);
 const MAX_RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How many statements of accepts are under way at most: while one waits for the disk, the next is under way.

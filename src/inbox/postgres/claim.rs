@@ -8,8 +8,9 @@ use tokio_postgres::types::ToSql;
 use super::Inner;
 use super::columns::lock_of;
 use super::rows::{count, leased, optional_time, read};
+use super::settle::Settle;
 use crate::dedupe::Settled;
-use crate::inbox::row::{last_words, tokens};
+use crate::inbox::row::{last_words, malformed_words, tokens};
 use crate::inbox::step;
 use crate::inbox::{Batch, InboxError, Lease, Wanted};
 use crate::remote::Unless;
@@ -24,6 +25,8 @@ struct Taken {
     suspect: bool,
     /// What has used up its attempts, and is dead.
     spent: Vec<Spent>,
+    /// What is leased and cannot be read, and why.
+    malformed: Vec<(Lease, String)>,
 }
 
 struct Spent {
@@ -55,11 +58,13 @@ async fn fill(inner: &Arc<Inner>, wanted: Wanted, now: Timestamp, batch: &mut Ba
         batch.leased.extend(taken.batch.leased);
         batch.next_due = taken.batch.next_due;
         let mut buried = bury(inner, &wanted, taken.spent, now, batch).await?;
+        buried |= bury_malformed(inner, taken.malformed, now, batch).await?;
         if suspect {
             let taken = take(inner, Wanted { limit: 1, ..wanted }, now, true).await?;
             batch.leased.extend(taken.batch.leased);
             batch.next_due = taken.batch.next_due;
             buried |= bury(inner, &wanted, taken.spent, now, batch).await?;
+            buried |= bury_malformed(inner, taken.malformed, now, batch).await?;
         }
         if !buried || batch.leased.len() >= wanted.limit {
             return Ok(());
@@ -116,7 +121,12 @@ fn read_taken(rows: &[Row], drawn: &[u128]) -> Result<Taken, InboxError> {
         };
         let token = token.try_into().map(u128::from_be_bytes).map_err(InboxError::unavailable)?;
         debug_assert!(drawn.contains(&token), "the tokens are ours");
-        taken.batch.leased.push(leased(row, Lease { number, token, attempt: attempts.saturating_add(1) })?);
+        let lease = Lease { number, token, attempt: attempts.saturating_add(1) };
+        match leased(row, lease) {
+            Ok(leased) => taken.batch.leased.push(leased),
+            // No inbox has written that. It must not keep everything else from being worked on.
+            Err(error) => taken.malformed.push((lease, malformed_words(&error))),
+        }
     }
     Ok(taken)
 }
@@ -138,6 +148,20 @@ async fn bury(
         for row in rows {
             batch.buried += u64::from(read::<bool>(&row, "did")?);
         }
+    }
+    Ok(any)
+}
+
+async fn bury_malformed(
+    inner: &Arc<Inner>,
+    malformed: Vec<(Lease, String)>,
+    now: Timestamp,
+    batch: &mut Batch,
+) -> Result<bool, InboxError> {
+    let any = !malformed.is_empty();
+    for (lease, error) in malformed {
+        let settled = inner.settle("dead", &lease, &Settle::Dead { error: &error }, now).await?;
+        batch.buried += u64::from(settled == Settled::Current);
     }
     Ok(any)
 }

@@ -60,6 +60,8 @@ impl Statements {
              ELSE current_setting('synchronous_commit') END, true)",
             lock_timeout.as_millis()
         );
+        // A process that freezes in the middle of a transaction gives up the lock of an entity after as many milliseconds.
+        let idle = 5_000;
         let guard = format!("guard AS MATERIALIZED (SELECT ({settings}) IS NOT NULL AS holds)");
         // Fails where the transaction has not begun, and its locks were given back as soon as they were had.
         let locked = "guard AS MATERIALIZED \
@@ -176,7 +178,8 @@ impl Statements {
             accept_in_order: accept(locked, &in_order),
             begin: format!(
                 "BEGIN ISOLATION LEVEL READ COMMITTED; \
-                 SELECT {settings}, set_config('countersign.locked', 'on', true)"
+                 SELECT {settings}, set_config('countersign.locked', 'on', true), \
+                 set_config('idle_in_transaction_session_timeout', '{idle}ms', true)"
             ),
             effects_lock: format!(
                 "WITH {ours}

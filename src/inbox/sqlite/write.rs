@@ -7,7 +7,7 @@ use rusqlite::{OptionalExtension, Transaction, params};
 use super::keys::{self, Keys};
 use super::rows::{DELIVERY, ENTRY, leased};
 use crate::dedupe::{ClaimKey, Settled};
-use crate::inbox::row::{DEAD, DONE, PENDING, RUNNING, WAITING, last_words, state, write_headers};
+use crate::inbox::row::{DEAD, DONE, PENDING, RUNNING, WAITING, last_words, malformed_words, state, write_headers};
 use crate::inbox::{Accepted, Batch, Incoming, Lease, Replay, Wanted};
 use crate::time::Timestamp;
 
@@ -149,11 +149,34 @@ fn lease_due(
                 let attempt = attempts.saturating_add(1);
                 lease.execute(params![number, token.to_le_bytes(), until, attempt, silent])?;
                 let lease = Lease { number, token: *token, attempt };
-                batch.leased.push(read.query_row([number], |row| leased(row, lease))?);
+                match read.query_row([number], |row| leased(row, lease)) {
+                    Ok(leased) => batch.leased.push(leased),
+                    // No inbox has written that. It must not keep everything else from being worked on.
+                    Err(error) if is_malformed(&error) => {
+                        bury(tx, number, entity, &malformed_words(&error), now)?;
+                        batch.buried += 1;
+                    }
+                    Err(error) => return Err(error),
+                }
             }
         }
     }
     Ok(())
+}
+
+/// Whether it is the row that is wrong, and not the file or the disk.
+fn is_malformed(error: &rusqlite::Error) -> bool {
+    use rusqlite::Error::{
+        FromSqlConversionFailure, IntegralValueOutOfRange, InvalidColumnType, QueryReturnedNoRows, Utf8Error,
+    };
+    matches!(
+        error,
+        FromSqlConversionFailure(..)
+            | IntegralValueOutOfRange(..)
+            | InvalidColumnType(..)
+            | QueryReturnedNoRows
+            | Utf8Error(..)
+    )
 }
 
 pub(super) fn extend(tx: &Transaction<'_>, leases: &[Lease], until: Timestamp) -> rusqlite::Result<Vec<Settled>> {

@@ -193,8 +193,10 @@ impl<E: WebhookEvent, S: InboxStore, P: Promise<E, S>> Crew<E, S, P> {
 
     /// Renews all leases that are held, three times as often as they run out.
     async fn renew(self: Arc<Self>) {
+        let mut pause = self.settings.lease / 3;
         loop {
-            sleep(self.settings.lease / 3).await;
+            sleep(pause).await;
+            pause = self.settings.lease / 3;
             let leases = self.held.all();
             if leases.is_empty() {
                 continue;
@@ -210,6 +212,8 @@ impl<E: WebhookEvent, S: InboxStore, P: Promise<E, S>> Crew<E, S, P> {
                 }
                 Err(error) => {
                     tracing::error!(error = %Causes(&error), leases = leases.len(), "leases could not be renewed");
+                    // There is time for some more tries before they end.
+                    pause = self.settings.lease / 12;
                 }
             }
         }

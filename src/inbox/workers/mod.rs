@@ -29,6 +29,9 @@ pub struct WorkersBuilder<E, S, P> {
     settings: Settings,
 }
 
+/// What one claim can ask for is a list of that many tokens.
+const MOST_AT_ONCE: usize = 1 << 16;
+
 #[derive(Clone, Copy, Debug)]
 struct Settings {
     concurrency: usize,
@@ -58,9 +61,9 @@ impl<E, S, P> WorkersBuilder<E, S, P> {
         Self { inbox, promise, verifier: None, settings }
     }
 
-    /// How many handlers may run at once; 16 unless set.
+    /// How many handlers may run at once, up to 65,536; 16 unless set.
     pub fn concurrency(mut self, handlers: usize) -> Self {
-        self.settings.concurrency = handlers.max(1);
+        self.settings.concurrency = handlers.clamp(1, MOST_AT_ONCE);
         self
     }
 
