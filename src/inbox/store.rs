@@ -298,8 +298,9 @@ pub enum CommitError {
 }
 
 impl Wanted {
-    /// When the lease of what is leased at `now` ends.
-    pub(super) fn until(&self, now: Timestamp) -> Timestamp {
+    /// When the lease of what is leased at `now` ends: a millisecond later at least, so that it has begun.
+    #[must_use]
+    pub fn until(&self, now: Timestamp) -> Timestamp {
         now.saturating_add(self.lease.max(Duration::from_millis(1)))
     }
 
