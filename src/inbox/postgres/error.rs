@@ -1,11 +1,10 @@
 //! What can be wrong with the settings, and with the server.
 
-use std::fmt;
 use std::time::Duration;
 
 use tokio_postgres::Error;
 
-use crate::remote::reason;
+use crate::remote::{Listed, reason};
 
 /// Why an inbox on PostgreSQL could not be built. Never holds a password.
 #[derive(Debug, thiserror::Error)]
@@ -109,15 +108,4 @@ pub enum PostgresInboxMistake {
     /// Not the address of a PostgreSQL server. It is not repeated here, since it may hold a password.
     #[error("the URL of PostgreSQL cannot be read; write postgres://user:password@host:5432/database")]
     Url,
-}
-
-struct Listed<'a>(&'a [PostgresInboxMistake]);
-
-impl fmt::Display for Listed<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (at, mistake) in self.0.iter().enumerate() {
-            write!(f, "{}{mistake}", if at == 0 { "" } else { "; " })?;
-        }
-        Ok(())
-    }
 }

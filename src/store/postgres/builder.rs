@@ -14,7 +14,7 @@ use super::statements::Statements;
 use super::{Inner, PostgresStore};
 use crate::remote::postgres::{Link, Pooled, Server, Timeouts, is_schema, quoted};
 use crate::remote::{
-    DEFAULT_RESPONSE_TIMEOUT, DEFAULT_RETENTION, Health, Later, MAX_RESPONSE_TIMEOUT, MAX_RETENTION,
+    DEFAULT_RESPONSE_TIMEOUT, DEFAULT_RETENTION, Health, Later, Listed, MAX_RESPONSE_TIMEOUT, MAX_RETENTION,
     MIN_RESPONSE_TIMEOUT, MIN_RETENTION, Nonces, TooLate, reason,
 };
 
@@ -251,17 +251,6 @@ pub enum PostgresStoreMistake {
     /// Not the address of a PostgreSQL server. It is not repeated here, since it may hold a password.
     #[error("the URL of PostgreSQL cannot be read; write postgres://user:password@host:5432/database")]
     Url,
-}
-
-struct Listed<'a>(&'a [PostgresStoreMistake]);
-
-impl fmt::Display for Listed<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (at, mistake) in self.0.iter().enumerate() {
-            write!(f, "{}{mistake}", if at == 0 { "" } else { "; " })?;
-        }
-        Ok(())
-    }
 }
 
 impl fmt::Debug for PostgresStoreBuilder {

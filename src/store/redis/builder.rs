@@ -14,7 +14,7 @@ use tokio::time::timeout;
 
 use super::{CLAIMS, Inner, RedisStore};
 use crate::remote::{
-    DEFAULT_RESPONSE_TIMEOUT, DEFAULT_RETENTION, Health, Later, MAX_RESPONSE_TIMEOUT, MAX_RETENTION,
+    DEFAULT_RESPONSE_TIMEOUT, DEFAULT_RETENTION, Health, Later, Listed, MAX_RESPONSE_TIMEOUT, MAX_RETENTION,
     MIN_RESPONSE_TIMEOUT, MIN_RETENTION, Nonces, TooLate, reason,
 };
 
@@ -238,17 +238,6 @@ pub enum RedisStoreMistake {
          `tokio-rustls-comp` of the crate `redis`"
     )]
     Url,
-}
-
-struct Listed<'a>(&'a [RedisStoreMistake]);
-
-impl fmt::Display for Listed<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (at, mistake) in self.0.iter().enumerate() {
-            write!(f, "{}{mistake}", if at == 0 { "" } else { "; " })?;
-        }
-        Ok(())
-    }
 }
 
 impl fmt::Debug for RedisStoreBuilder {
