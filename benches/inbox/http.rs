@@ -1,15 +1,15 @@
 //! Acknowledged deliveries a second, over HTTP.
 
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, mpsc};
+use std::net::SocketAddr;
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use actix_web::{App, HttpServer};
 use countersign::inbox::Inbox;
 use countersign::kycgenie::Event;
 use countersign::{Clock, Keyring, Message, Mode, Receiver, Scheme, Secret, Signer, SystemClock};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use crate::engine::{Engine, OnPostgres, OnSqlite};
 use crate::{BODY, CONNECTIONS, Extent, Nothing, body, median};
@@ -96,17 +96,8 @@ fn load<H: Send + Sync + 'static, S: Mode<H>>(receiver: &Receiver<H, S>, run: Du
         });
     });
     let (addr, handle) = told.recv().expect("a port");
-    let stop = Arc::new(AtomicBool::new(false));
     let started = Instant::now();
-    let senders: Vec<_> = (0..CONNECTIONS)
-        .map(|sender| {
-            let stop = Arc::clone(&stop);
-            std::thread::spawn(move || send(addr, sender, &stop))
-        })
-        .collect();
-    std::thread::sleep(run);
-    stop.store(true, Ordering::SeqCst);
-    let mut times: Vec<Duration> = senders.into_iter().flat_map(|sender| sender.join().expect("a sender")).collect();
+    let mut times = senders(addr, run);
     let taken = started.elapsed();
     drop(handle.stop(false));
     server.join().expect("a server");
@@ -115,15 +106,27 @@ fn load<H: Send + Sync + 'static, S: Mode<H>>(receiver: &Receiver<H, S>, run: Du
     Load { acks: times.len(), rate: times.len() as f64 / taken.as_secs_f64(), p50: at(0.5), p99: at(0.99) }
 }
 
-fn send(addr: SocketAddr, sender: usize, stop: &AtomicBool) -> Vec<Duration> {
+/// One thread that sends over all connections: a thread for each would spend the processors on waking one another.
+#[tokio::main(flavor = "current_thread")]
+async fn senders(addr: SocketAddr, run: Duration) -> Vec<Duration> {
+    let until = Instant::now() + run;
+    let senders: Vec<_> = (0..CONNECTIONS).map(|sender| tokio::spawn(send(addr, sender, until))).collect();
+    let mut times = Vec::new();
+    for sender in senders {
+        times.extend(sender.await.expect("a sender"));
+    }
+    times
+}
+
+async fn send(addr: SocketAddr, sender: usize, until: Instant) -> Vec<Duration> {
     let keyring = Keyring::single(Secret::new(SECRET).expect("a secret"));
     let signer = Signer::new(Scheme::standard_webhooks(), keyring).expect("a signer");
-    let mut stream = TcpStream::connect(addr).expect("connected");
+    let mut stream = TcpStream::connect(addr).await.expect("connected");
     stream.set_nodelay(true).expect("set");
     let body = body();
     let mut times = Vec::new();
     for number in 0.. {
-        if stop.load(Ordering::Relaxed) {
+        if Instant::now() > until {
             break;
         }
         let id = format!("msg_{sender}_{number}");
@@ -135,9 +138,9 @@ fn send(addr: SocketAddr, sender: usize, stop: &AtomicBool) -> Vec<Duration> {
         request += "\r\n";
         request += &body;
         let started = Instant::now();
-        stream.write_all(request.as_bytes()).expect("sent");
+        stream.write_all(request.as_bytes()).await.expect("sent");
         let mut answer = [0; 1024];
-        let count = stream.read(&mut answer).expect("an answer");
+        let count = stream.read(&mut answer).await.expect("an answer");
         times.push(started.elapsed());
         assert!(answer[..count].starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&answer[..count]));
     }

@@ -55,7 +55,7 @@ impl TransactionalStore for SqliteInbox {
 
     async fn commit(&self, lease: &Lease, effects: SqliteEffects, now: Timestamp) -> Result<Settled, CommitError> {
         let lease = *lease;
-        let done = self.inner.writer.run("complete", move |tx, _| apply(tx, &lease, effects, now)).await;
+        let done = self.inner.writer.attempt("complete", move |tx, _| apply(tx, &lease, effects, now)).await;
         match done? {
             Ok((settled, next)) => {
                 self.ring_if(next);
@@ -78,7 +78,7 @@ fn apply(tx: &Transaction<'_>, lease: &Lease, effects: SqliteEffects, now: Times
             let written = std::panic::catch_unwind(AssertUnwindSafe(|| write(tx)));
             let written = written.unwrap_or_else(|_panic| Err(HandlerError::retryable("a write panicked")));
             if tx.is_autocommit() {
-                // It has ended the transaction; so will the caller find, and fail all that was in it.
+                // It has ended the transaction; so will the caller find, and fail the others that were in it.
                 return Ok(Err(HandlerError::permanent("a write ended the transaction")));
             }
             if let Err(error) = written {

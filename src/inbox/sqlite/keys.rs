@@ -87,11 +87,13 @@ impl Keys {
         Ok(None)
     }
 
-    /// The row `number`, new in this transaction, has this key.
+    /// The row `number`, new in this transaction, has this key, which was looked for in vain in the same transaction.
     pub(super) fn add(&mut self, tx: &Transaction<'_>, key: &ClaimKey, number: i64) -> rusqlite::Result<()> {
         let (generation, hash) = (generation(number), key.word::<0>());
         let mut row = tx.prepare_cached("INSERT INTO countersign_inbox_key VALUES (?1, ?2, ?3)")?;
         row.execute(params![generation, hash.cast_signed(), number])?;
+        // Nobody else writes within this transaction. If it comes to nothing, the anchor says so.
+        (self.seen, self.anchor) = (number, Some(*key));
         self.note(tx, generation, hash)
     }
 

@@ -30,7 +30,7 @@ use self::connection::Place;
 use self::write::Settle;
 use self::writer::Writer;
 use crate::dedupe::Settled;
-use crate::inbox::row::{bounded, tokens};
+use crate::inbox::row::{bounded, tokens, write_headers};
 use crate::inbox::{
     Accepted, Batch, Bell, Entry, InboxError, InboxStore, Incoming, Lease, Query, Replay, Stats, Wanted,
 };
@@ -39,7 +39,8 @@ use crate::verify::StoredDelivery;
 
 /// An inbox in a file of SQLite. A clone is another handle to the same.
 ///
-/// Dropping the last handle ends the writing thread, after what it was asked to write is written.
+/// Dropping the last handle ends the writing thread, after what it was asked to write is written, and waits for that: a
+/// moment, unless the disk does not answer.
 #[derive(Clone)]
 pub struct SqliteInbox {
     inner: Arc<Inner>,
@@ -114,9 +115,14 @@ impl InboxStore for SqliteInbox {
 
     async fn accept(&self, incoming: Incoming, now: Timestamp) -> Result<Accepted, InboxError> {
         let retention = self.inner.retention;
-        let accepted =
-            self.inner.writer.bounded("accept", move |tx, keys| write::accept(tx, keys, &incoming, retention, now));
-        let accepted = accepted.await?;
+        let headers = write_headers(&incoming.delivery.headers);
+        let bytes = headers.len() + incoming.delivery.raw.len();
+        let accepted = self.inner.writer.bounded("accept", bytes, move |tx, keys| {
+            let accepted = write::accept(tx, keys, &incoming, &headers, retention, now)?;
+            // It goes back to whoever brought it: freed here, its memory would be contended for by both threads.
+            Ok((accepted, incoming))
+        });
+        let (accepted, _incoming) = accepted.await?;
         self.ring_if(accepted == Accepted::New);
         Ok(accepted)
     }
@@ -173,7 +179,7 @@ impl InboxStore for SqliteInbox {
 
     /// Commits a write of one page, which is what finds a full disk. Refused where an accept would be.
     async fn ping(&self) -> Result<(), InboxError> {
-        self.inner.writer.bounded("ping", |tx, _| write::ping(tx)).await
+        self.inner.writer.bounded("ping", 0, |tx, _| write::ping(tx)).await
     }
 
     fn bell(&self) -> &Bell {

@@ -7,7 +7,7 @@ use rusqlite::{OptionalExtension, Transaction, params};
 use super::keys::{self, Keys};
 use super::rows::{DELIVERY, ENTRY, leased};
 use crate::dedupe::{ClaimKey, Settled};
-use crate::inbox::row::{DEAD, DONE, PENDING, RUNNING, WAITING, last_words, malformed_words, state, write_headers};
+use crate::inbox::row::{DEAD, DONE, PENDING, RUNNING, WAITING, last_words, malformed_words, state};
 use crate::inbox::{Accepted, Batch, Incoming, Lease, Replay, Wanted};
 use crate::time::Timestamp;
 
@@ -28,6 +28,7 @@ pub(super) fn accept(
     tx: &Transaction<'_>,
     keys: &mut Keys,
     incoming: &Incoming,
+    headers: &str,
     retention: Duration,
     now: Timestamp,
 ) -> rusqlite::Result<Accepted> {
@@ -44,12 +45,18 @@ pub(super) fn accept(
         }
         forget(tx, number)?;
     }
-    let number = insert(tx, incoming, fingerprint, now)?;
+    let number = insert(tx, incoming, headers, fingerprint, now)?;
     keys.add(tx, &incoming.key, number)?;
     Ok(Accepted::New)
 }
 
-fn insert(tx: &Transaction<'_>, incoming: &Incoming, fingerprint: [u8; 16], now: Timestamp) -> rusqlite::Result<i64> {
+fn insert(
+    tx: &Transaction<'_>,
+    incoming: &Incoming,
+    headers: &str,
+    fingerprint: [u8; 16],
+    now: Timestamp,
+) -> rusqlite::Result<i64> {
     let delivery = &incoming.delivery;
     let busy = match &incoming.entity {
         Some(entity) => is_busy(tx, entity)?,
@@ -78,7 +85,7 @@ fn insert(tx: &Transaction<'_>, incoming: &Incoming, fingerprint: [u8; 16], now:
     ])?;
     let mut payload =
         tx.prepare_cached("INSERT INTO countersign_inbox_payload (number, headers, body) VALUES (?1, ?2, ?3)")?;
-    payload.execute(params![number, write_headers(&delivery.headers), &delivery.raw[..]])?;
+    payload.execute(params![number, headers, &delivery.raw[..]])?;
     Ok(number)
 }
 

@@ -1,14 +1,13 @@
 //! One thread that writes, and commits for many at once.
 //!
-//! What comes while a commit is under way waits for the next one and shares it: one `fsync` for all of them. Each is
-//! told after the commit that it was part of, and not before. When a commit fails, nothing of it was written, and all
-//! that shared it are told so.
+//! What comes while a commit is under way waits for the next one and shares it, and so does what comes while that one's
+//! transaction is being filled: one `fsync` for all of them. Each is told after the commit that it was part of, and not
+//! before. When a commit fails, nothing of it was written, and all that shared it are told so.
 
 use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
 
 use rusqlite::{ErrorCode, Transaction, TransactionBehavior};
 use tokio::sync::oneshot;
@@ -18,14 +17,14 @@ use super::keys::Keys;
 use crate::inbox::step;
 use crate::inbox::store::InboxError;
 
-/// The most that one commit takes: enough for the fsync to be a small part of it.
-const MAX_BATCH: usize = 512;
+/// The most jobs that one commit takes: enough for the fsync to be a small part of it.
+const COMMIT_JOBS: usize = 512;
 
-/// From how many in the last commit on the next one waits for those who are about to come back.
-const BUSY: usize = 4;
+/// The most bytes that one commit takes, but for the last job: a commit of large bodies should not keep small ones waiting.
+const COMMIT_BYTES: usize = 4 * 1024 * 1024;
 
-/// The longest that it waits for them.
-const LONGEST_LINGER: Duration = Duration::from_millis(2);
+/// The most bytes that bounded jobs hold while they wait: as much as a receiver has in flight, unless set otherwise.
+const QUEUE_BYTES: usize = 64 * 1024 * 1024;
 
 /// The writing thread, and what waits for it. Ends, when it is dropped, after all of that is written.
 pub(super) struct Writer {
@@ -33,16 +32,13 @@ pub(super) struct Writer {
     thread: Option<JoinHandle<()>>,
 }
 
-/// The last commit: how many shared it, and how long it took.
-#[derive(Clone, Copy, Debug, Default)]
-struct Last {
-    jobs: usize,
-    took: Duration,
-}
-
 /// What is to be done in a transaction.
 trait Job: Send {
     fn name(&self) -> &'static str;
+    /// How much memory it holds, where its caller may give up; `None` for what is done in any case.
+    fn bounded(&self) -> Option<usize>;
+    /// Whether it is not to be done any more: its caller has given up, and has told nobody that it was done.
+    fn is_abandoned(&self) -> bool;
     fn run(&mut self, transaction: &Transaction<'_>, keys: &mut Keys) -> rusqlite::Result<()>;
     fn end(self: Box<Self>, committed: Result<(), &Failure>);
 }
@@ -50,23 +46,30 @@ trait Job: Send {
 struct Queue {
     waiting: Mutex<Waiting>,
     more: Condvar,
-    /// How many bounded jobs may wait.
+    /// How many bounded jobs may be here, those of the present commit included.
     room: usize,
 }
 
 #[derive(Default)]
 struct Waiting {
     jobs: VecDeque<Box<dyn Job>>,
+    /// How many bounded jobs are here, those of the present commit included.
     bounded: usize,
+    /// How much the bounded ones of `jobs` hold.
+    bytes: usize,
+    /// Whether the thread sleeps until there is something.
+    asleep: bool,
     closed: bool,
 }
 
 struct Task<T, F> {
     name: &'static str,
+    bounded: Option<usize>,
     work: Option<F>,
     result: Option<T>,
+    /// Whether a result holds whatever becomes of the commit, because nothing of it is in there.
+    holds: fn(&T) -> bool,
     reply: oneshot::Sender<Result<T, InboxError>>,
-    queue: Option<Arc<Queue>>,
 }
 
 /// Why a commit failed, to be told to each that shared it.
@@ -84,30 +87,48 @@ impl Writer {
         Ok(Self { queue, thread: Some(thread) })
     }
 
-    /// Does `work` in the next transaction, if there is room for it, and gives what came of it after the commit.
+    /// Does `work`, which holds so many `bytes`, in the next transaction, if there is room for it, and gives what came of it
+    /// after the commit. It is not done where the caller gives up before.
     pub(super) async fn bounded<T: Send + 'static>(
         &self,
         name: &'static str,
+        bytes: usize,
         work: impl FnOnce(&Transaction<'_>, &mut Keys) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, InboxError> {
-        let (reply, told) = oneshot::channel();
-        let queue = Some(Arc::clone(&self.queue));
-        let task = Task { name, work: Some(work), result: None, reply, queue };
-        if !self.queue.push(Box::new(task), true) {
-            return Err(InboxError::Full);
-        }
-        told.await.unwrap_or_else(|_| Err(InboxError::unavailable("its writer has ended")))
+        self.ask(name, Some(bytes), |_| false, work).await
     }
 
-    /// The same for what frees room, and so is never refused.
+    /// The same for what frees room, and so is never refused; and it is done whether anybody waits for it or not.
     pub(super) async fn run<T: Send + 'static>(
         &self,
         name: &'static str,
         work: impl FnOnce(&Transaction<'_>, &mut Keys) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, InboxError> {
+        self.ask(name, None, |_| false, work).await
+    }
+
+    /// As [`run`](Self::run), for `work` that undoes itself where it fails with an `E`: that is told whatever becomes of the
+    /// commit.
+    pub(super) async fn attempt<T: Send + 'static, E: Send + 'static>(
+        &self,
+        name: &'static str,
+        work: impl FnOnce(&Transaction<'_>, &mut Keys) -> rusqlite::Result<Result<T, E>> + Send + 'static,
+    ) -> Result<Result<T, E>, InboxError> {
+        self.ask(name, None, Result::is_err, work).await
+    }
+
+    async fn ask<T: Send + 'static>(
+        &self,
+        name: &'static str,
+        bounded: Option<usize>,
+        holds: fn(&T) -> bool,
+        work: impl FnOnce(&Transaction<'_>, &mut Keys) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, InboxError> {
         let (reply, told) = oneshot::channel();
-        let task = Task { name, work: Some(work), result: None, reply, queue: None };
-        self.queue.push(Box::new(task), false);
+        let task = Task { name, bounded, work: Some(work), result: None, holds, reply };
+        if !self.queue.push(Box::new(task)) {
+            return Err(InboxError::Full);
+        }
         told.await.unwrap_or_else(|_| Err(InboxError::unavailable("its writer has ended")))
     }
 }
@@ -131,49 +152,82 @@ impl Queue {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn push(&self, job: Box<dyn Job>, bounded: bool) -> bool {
+    fn push(&self, job: Box<dyn Job>) -> bool {
         let mut waiting = self.lock();
-        if bounded && waiting.bounded >= self.room {
-            return false;
+        if let Some(bytes) = job.bounded() {
+            if waiting.is_full(bytes, self.room) {
+                waiting.leave_the_abandoned();
+            }
+            if waiting.is_full(bytes, self.room) {
+                return false;
+            }
+            waiting.bounded += 1;
+            waiting.bytes += bytes;
         }
-        waiting.bounded += usize::from(bounded);
         waiting.jobs.push_back(job);
+        let asleep = std::mem::take(&mut waiting.asleep);
         drop(waiting);
-        self.more.notify_one();
+        if asleep {
+            self.more.notify_one();
+        }
         true
     }
 
-    /// Waits for work and takes up to a batch of it; `None` when there will be none any more.
-    ///
-    /// Those who were told of the last commit are about to come back, while what came during it is here already. With
-    /// one commit for the ones and another for the others each would wait for both. So under load it lingers until they
-    /// are here too, and never for longer than a quarter of the time that a commit takes.
-    fn take(&self, last: Last) -> Option<Vec<Box<dyn Job>>> {
+    /// Waits for work, and puts what there is of it into `jobs`. `false` when there will be none any more.
+    fn take(&self, jobs: &mut Vec<Box<dyn Job>>) -> bool {
         let mut waiting = self.lock();
-        while waiting.jobs.is_empty() {
-            if waiting.closed {
-                return None;
+        loop {
+            waiting.fill(jobs);
+            if !jobs.is_empty() {
+                return true;
             }
+            if waiting.closed {
+                return false;
+            }
+            waiting.asleep = true;
             waiting = self.more.wait(waiting).unwrap_or_else(PoisonError::into_inner);
         }
-        if last.jobs >= BUSY {
-            let enough = (waiting.jobs.len() + last.jobs).min(MAX_BATCH);
-            let few = |waiting: &mut Waiting| waiting.jobs.len() < enough && !waiting.closed;
-            let linger = (last.took / 4).min(LONGEST_LINGER);
-            waiting = self.more.wait_timeout_while(waiting, linger, few).unwrap_or_else(PoisonError::into_inner).0;
+    }
+}
+
+impl Waiting {
+    fn is_full(&self, bytes: usize, room: usize) -> bool {
+        // One that is larger than all the room has it for itself.
+        self.bounded >= room || (self.bytes > 0 && self.bytes + bytes > QUEUE_BYTES)
+    }
+
+    /// Moves to `jobs` what has room in one commit with what is there.
+    fn fill(&mut self, jobs: &mut Vec<Box<dyn Job>>) {
+        let mut bytes: usize = jobs.iter().filter_map(|job| job.bounded()).sum();
+        while jobs.len() < COMMIT_JOBS && bytes < COMMIT_BYTES {
+            let Some(job) = self.jobs.pop_front() else { break };
+            if let Some(held) = job.bounded() {
+                self.bytes -= held;
+                bytes += held;
+            }
+            if job.is_abandoned() {
+                self.bounded -= 1;
+            } else {
+                jobs.push(job);
+            }
         }
-        let count = waiting.jobs.len().min(MAX_BATCH);
-        Some(waiting.jobs.drain(..count).collect())
+    }
+
+    /// A store that does not answer for a while must not hold more and more that nobody waits for.
+    fn leave_the_abandoned(&mut self) {
+        self.jobs.retain(|job| !job.is_abandoned());
+        let left: usize = self.jobs.iter().filter_map(|job| job.bounded()).sum();
+        let count = self.jobs.iter().filter(|job| job.bounded().is_some()).count();
+        (self.bytes, self.bounded) = (left, count);
     }
 }
 
 fn serve(queue: &Queue, place: &Place, writing: Writing) {
     let mut writing = Some(writing);
-    let mut last = Last::default();
-    while let Some(mut jobs) = queue.take(last) {
-        let started = Instant::now();
+    let mut jobs = Vec::new();
+    while queue.take(&mut jobs) {
         // A panic would be a mistake of ours. It costs this commit, not all that come after it.
-        let committed = std::panic::catch_unwind(AssertUnwindSafe(|| batch(&mut writing, place, &mut jobs)));
+        let committed = std::panic::catch_unwind(AssertUnwindSafe(|| batch(&mut writing, place, queue, &mut jobs)));
         let committed = committed.unwrap_or_else(|_panic| {
             writing = None;
             Err(Failure("a write panicked".to_owned()))
@@ -181,21 +235,26 @@ fn serve(queue: &Queue, place: &Place, writing: Writing) {
         if let Err(failure) = &committed {
             tracing::error!(error = %failure.0, writes = jobs.len(), "the inbox could not write; nothing was acknowledged");
         }
-        last = Last { jobs: jobs.len(), took: started.elapsed() };
-        for job in jobs {
+        queue.lock().bounded -= jobs.iter().filter(|job| job.bounded().is_some()).count();
+        for job in jobs.drain(..) {
             job.end(committed.as_ref().copied());
         }
     }
 }
 
-/// Does all `jobs` in one transaction.
-fn batch(writing: &mut Option<Writing>, place: &Place, jobs: &mut [Box<dyn Job>]) -> Result<(), Failure> {
+/// Does all `jobs` in one transaction, and what comes meanwhile.
+fn batch(
+    writing: &mut Option<Writing>,
+    place: &Place,
+    queue: &Queue,
+    jobs: &mut Vec<Box<dyn Job>>,
+) -> Result<(), Failure> {
     // A connection that has failed is not asked again: a new one finds out whether the trouble is over.
     let open = match writing {
         Some(open) => open,
         None => writing.insert(place.open().map_err(|error| Failure(error.to_string()))?),
     };
-    let done = transact(open, jobs);
+    let done = transact(open, queue, jobs);
     if let Err(error) = &done
         && error.sqlite_error_code() != Some(ErrorCode::DatabaseBusy)
     {
@@ -204,17 +263,22 @@ fn batch(writing: &mut Option<Writing>, place: &Place, jobs: &mut [Box<dyn Job>]
     done.map_err(|error| Failure(error.to_string()))
 }
 
-fn transact(writing: &mut Writing, jobs: &mut [Box<dyn Job>]) -> rusqlite::Result<()> {
+fn transact(writing: &mut Writing, queue: &Queue, jobs: &mut Vec<Box<dyn Job>>) -> rusqlite::Result<()> {
     let (connection, keys) = writing.parts();
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     keys.begin();
-    for job in &mut *jobs {
-        job.run(&transaction, keys)?;
-        if transaction.is_autocommit() {
-            // SQLite has rolled all of it back, or an effect has ended the transaction.
-            let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_ABORT);
-            return Err(rusqlite::Error::SqliteFailure(code, Some("the transaction was ended within".to_owned())));
+    let mut done = 0;
+    while done < jobs.len() {
+        for job in &mut jobs[done..] {
+            job.run(&transaction, keys)?;
+            if transaction.is_autocommit() {
+                // SQLite has rolled all of it back, or an effect has ended the transaction.
+                let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_ABORT);
+                return Err(rusqlite::Error::SqliteFailure(code, Some("the transaction was ended within".to_owned())));
+            }
         }
+        done = jobs.len();
+        queue.lock().fill(jobs);
     }
     jobs.iter().for_each(|job| step::reached(job.name(), "committing"));
     transaction.commit()?;
@@ -231,6 +295,14 @@ where
         self.name
     }
 
+    fn bounded(&self) -> Option<usize> {
+        self.bounded
+    }
+
+    fn is_abandoned(&self) -> bool {
+        self.bounded.is_some() && self.reply.is_closed()
+    }
+
     fn run(&mut self, transaction: &Transaction<'_>, keys: &mut Keys) -> rusqlite::Result<()> {
         if let Some(work) = self.work.take() {
             self.result = Some(work(transaction, keys)?);
@@ -239,10 +311,8 @@ where
     }
 
     fn end(self: Box<Self>, committed: Result<(), &Failure>) {
-        if let Some(queue) = &self.queue {
-            queue.lock().bounded -= 1;
-        }
         let result = match (committed, self.result) {
+            (_, Some(result)) if (self.holds)(&result) => Ok(result),
             (Ok(()), Some(result)) => Ok(result),
             (Err(failure), _) => Err(InboxError::unavailable(failure.clone())),
             (Ok(()), None) => Err(InboxError::unavailable("it was not done")),
