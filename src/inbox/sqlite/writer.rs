@@ -215,10 +215,15 @@ impl Waiting {
 
     /// A store that does not answer for a while must not hold more and more that nobody waits for.
     fn leave_the_abandoned(&mut self) {
-        self.jobs.retain(|job| !job.is_abandoned());
-        let left: usize = self.jobs.iter().filter_map(|job| job.bounded()).sum();
-        let count = self.jobs.iter().filter(|job| job.bounded().is_some()).count();
-        (self.bytes, self.bounded) = (left, count);
+        let (bounded, bytes) = (&mut self.bounded, &mut self.bytes);
+        self.jobs.retain(|job| {
+            let leave = job.is_abandoned();
+            if leave {
+                *bounded -= 1;
+                *bytes -= job.bounded().unwrap_or(0);
+            }
+            !leave
+        });
     }
 }
 

@@ -1,0 +1,178 @@
+//! What shares a commit of the inbox on SQLite, and what does not.
+
+#![cfg(feature = "sqlite")]
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod inbox_common;
+
+use std::sync::Mutex;
+use std::time::Duration;
+
+use bytes::Bytes;
+use countersign::inbox::rusqlite::Connection;
+use countersign::inbox::{
+    Accepted, CommitError, InboxError, InboxStore, Incoming, Lease, SqliteInbox, TransactionalStore, Wanted,
+};
+use countersign::{Clock, Settled, SystemClock};
+use futures_util::future::join_all;
+use inbox_common::{Folder, incoming};
+use tokio::sync::MutexGuard;
+
+const MIB: usize = 1024 * 1024;
+const WANTED: Wanted = Wanted { limit: 10, lease: Duration::from_secs(30), max_attempts: 3 };
+
+/// How many writes each commit of this process has had. The hook is one for all tests, so they run one after another.
+static COMMITS: Mutex<Vec<usize>> = Mutex::new(Vec::new());
+static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
+async fn count_commits() -> MutexGuard<'static, ()> {
+    static FILLING: Mutex<usize> = Mutex::new(0);
+    let alone = ALONE.lock().await;
+    countersign::testing::inbox::on_step(|_, at| {
+        let mut filling = FILLING.lock().unwrap();
+        match at {
+            "committing" => *filling += 1,
+            "committed" if *filling > 0 => COMMITS.lock().unwrap().push(std::mem::take(&mut filling)),
+            _ => {}
+        }
+    });
+    COMMITS.lock().unwrap().clear();
+    alone
+}
+
+/// An inbox whose file somebody else has locked until `held` is dropped.
+fn held_up(folder: &Folder) -> (SqliteInbox, Connection) {
+    let inbox = SqliteInbox::builder(folder.file()).busy_timeout(Duration::from_mins(1)).open().unwrap();
+    let blocker = Connection::open(folder.file()).unwrap();
+    blocker.execute_batch("BEGIN IMMEDIATE").unwrap();
+    (inbox, blocker)
+}
+
+fn of_size(id: &str, size: usize) -> Incoming {
+    let mut incoming = incoming(id);
+    incoming.delivery.raw = Bytes::from(vec![b'x'; size]);
+    incoming
+}
+
+/// Has an accept wait in the queue.
+fn waiting(inbox: &SqliteInbox, incoming: Incoming) -> tokio::task::JoinHandle<Result<Accepted, InboxError>> {
+    let inbox = inbox.clone();
+    tokio::spawn(async move { inbox.accept(incoming, SystemClock.now()).await })
+}
+
+/// Until the tasks that were spawned have done what they can.
+async fn settle() {
+    tokio::time::sleep(Duration::from_millis(100)).await;
+}
+
+#[tokio::test]
+async fn sixty_four_at_once_take_a_few_commits() {
+    let _alone = count_commits().await;
+    let folder = Folder::new();
+    let (inbox, blocker) = held_up(&folder);
+    let accepts: Vec<_> = (0..64).map(|number| waiting(&inbox, incoming(&format!("msg_{number}")))).collect();
+    settle().await;
+    blocker.execute_batch("ROLLBACK").unwrap();
+    for accepted in join_all(accepts).await {
+        assert_eq!(accepted.unwrap().unwrap(), Accepted::New);
+    }
+    let commits = COMMITS.lock().unwrap().clone();
+    assert_eq!(commits.iter().sum::<usize>(), 64);
+    assert!(commits.len() <= 3, "{commits:?}");
+}
+
+#[tokio::test]
+async fn a_commit_takes_no_more_than_four_megabytes_of_bodies() {
+    let _alone = count_commits().await;
+    let folder = Folder::new();
+    let (inbox, blocker) = held_up(&folder);
+    let accepts: Vec<_> = (0..20).map(|number| waiting(&inbox, of_size(&format!("msg_{number}"), MIB))).collect();
+    settle().await;
+    blocker.execute_batch("ROLLBACK").unwrap();
+    for accepted in join_all(accepts).await {
+        assert_eq!(accepted.unwrap().unwrap(), Accepted::New);
+    }
+    let commits = COMMITS.lock().unwrap().clone();
+    assert_eq!(commits.iter().sum::<usize>(), 20);
+    assert!(commits.iter().all(|writes| *writes <= 4), "{commits:?}");
+}
+
+#[tokio::test]
+async fn what_waits_is_bounded_in_bytes_and_what_nobody_waits_for_makes_room_and_is_not_written() {
+    let _alone = count_commits().await;
+    let folder = Folder::new();
+    let (inbox, blocker) = held_up(&folder);
+    let large = 16 * MIB;
+    // The first is at the lock already; four more fill the queue.
+    let first = waiting(&inbox, of_size("first", large));
+    settle().await;
+    let given_up: Vec<_> = (0..4).map(|number| waiting(&inbox, of_size(&format!("msg_{number}"), large))).collect();
+    settle().await;
+    let refused = inbox.accept(of_size("too_much", large), SystemClock.now()).await.unwrap_err();
+    assert!(matches!(refused, InboxError::Full), "{refused}");
+
+    for task in &given_up {
+        task.abort();
+    }
+    settle().await;
+    let second = waiting(&inbox, of_size("second", large));
+    settle().await;
+    assert!(!second.is_finished(), "there is room for it again");
+    blocker.execute_batch("ROLLBACK").unwrap();
+    for accepted in [first, second] {
+        assert_eq!(accepted.await.unwrap().unwrap(), Accepted::New);
+    }
+    assert_eq!(inbox.stats().await.unwrap().pending, 2);
+}
+
+#[tokio::test]
+async fn one_that_is_larger_than_all_the_room_is_taken_alone() {
+    let _alone = count_commits().await;
+    let folder = Folder::new();
+    let inbox = SqliteInbox::open(folder.file()).unwrap();
+    let accepted = inbox.accept(of_size("large", 65 * MIB), SystemClock.now()).await.unwrap();
+    assert_eq!(accepted, Accepted::New);
+}
+
+async fn leased(inbox: &SqliteInbox, id: &str) -> Lease {
+    let now = SystemClock.now();
+    assert_eq!(inbox.accept(incoming(id), now).await.unwrap(), Accepted::New);
+    inbox.claim(WANTED, now).await.unwrap().leased[0].lease
+}
+
+#[tokio::test]
+async fn a_write_that_ends_the_transaction_is_a_mistake_for_good_and_costs_its_neighbours_one_try() {
+    let _alone = count_commits().await;
+    for end in ["ROLLBACK", "COMMIT"] {
+        let folder = Folder::new();
+        let inbox = SqliteInbox::open(folder.file()).unwrap();
+        let ours = Connection::open(folder.file()).unwrap();
+        ours.execute_batch("CREATE TABLE effect (id TEXT)").unwrap();
+        let now = SystemClock.now();
+        let lease = leased(&inbox, "a").await;
+        let mut ending = inbox.begin(&lease).await.unwrap();
+        ending.write(move |tx| {
+            tx.execute("INSERT INTO effect VALUES ('a')", [])?;
+            Ok(tx.execute_batch(end)?)
+        });
+        ours.execute_batch("BEGIN IMMEDIATE").unwrap();
+        let neighbour = waiting(&inbox, incoming("b"));
+        let committing = {
+            let inbox = inbox.clone();
+            tokio::spawn(async move { inbox.commit(&lease, ending, now).await })
+        };
+        settle().await;
+        ours.execute_batch("ROLLBACK").unwrap();
+        let told = committing.await.unwrap().unwrap_err();
+        assert!(matches!(&told, CommitError::Effect(error) if error.is_permanent()), "{end}: {told}");
+        // It may have been in a commit of its own; where it was not, it is told that it is not kept, and comes again.
+        let neighbour = neighbour.await.unwrap();
+        if neighbour.is_err() {
+            assert_ne!(inbox.accept(incoming("b"), now).await.unwrap(), Accepted::Conflict);
+        }
+        // What it has committed by itself is done; what it has rolled back is not.
+        let left = if end == "COMMIT" { Settled::Superseded } else { Settled::Current };
+        assert_eq!(inbox.dead(&lease, "it ended the transaction", now).await.unwrap(), left, "{end}");
+        assert_eq!(inbox.stats().await.unwrap().pending, 1, "{end}");
+    }
+}
