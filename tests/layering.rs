@@ -727,3 +727,32 @@ fn a_file_is_measured_without_its_tests() {
     assert_eq!(breach("src/time.rs", &format!("{code}// one more\n{tests}")), expected);
     assert_eq!(breach("src/time.rs", &format!("{tests}{code}\n")), expected);
 }
+
+/// A target without its features is left out in silence where nobody has said which they are; so `Cargo.toml` says of each
+/// what its file says.
+#[test]
+fn a_test_asks_for_the_features_that_its_file_needs() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let manifest = std::fs::read_to_string(root.join("Cargo.toml")).expect("it is there");
+    let manifest: toml::Table = toml::from_str(&manifest).expect("a manifest");
+    let mut asked = BTreeMap::<String, BTreeSet<String>>::new();
+    for target in manifest["test"].as_array().expect("a list") {
+        let features = target["required-features"].as_array().expect("a list").iter();
+        let features = features.map(|feature| feature.as_str().expect("a name").to_owned()).collect();
+        asked.insert(target["name"].as_str().expect("a name").to_owned(), features);
+    }
+    let mut needed = BTreeMap::new();
+    for entry in std::fs::read_dir(root.join("tests")).expect("a folder").flatten() {
+        let (path, name) = (entry.path(), entry.path().with_extension(""));
+        let file = if path.is_dir() { path.join("main.rs") } else { path };
+        let Ok(text) = std::fs::read_to_string(file) else { continue };
+        let Some((_, condition)) = text.split_once("\n#![cfg(") else { continue };
+        let (condition, _) = condition.split_once(")]\n").expect("its end");
+        let features = condition.split("feature = \"").skip(1);
+        let features: BTreeSet<String> = features.filter_map(|rest| Some(rest.split_once('"')?.0.to_owned())).collect();
+        if !features.is_empty() {
+            needed.insert(name.file_name().expect("a name").to_string_lossy().into_owned(), features);
+        }
+    }
+    assert_eq!(asked, needed, "what `required-features` in Cargo.toml say, and what the files say");
+}
