@@ -2,7 +2,8 @@
 //! leased to two at a time, no token comes twice, an entity's deliveries neither overlap nor change places, nothing is
 //! stranded, and the numbers add up.
 //!
-//! Three seconds each; `COUNTERSIGN_ROUNDS` says how many.
+//! Three seconds each; `COUNTERSIGN_HISTORY_SECONDS=60 cargo test --all-features --test inbox_history -- --nocapture` has a
+//! longer look.
 
 #![cfg(all(feature = "postgres", feature = "sqlite"))]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
@@ -178,7 +179,7 @@ fn check_entities(runs: &[Run]) {
 }
 
 async fn check<S: InboxStore>(stores: [Arc<S>; 2]) {
-    let seconds = std::env::var("COUNTERSIGN_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(3);
+    let seconds = std::env::var("COUNTERSIGN_HISTORY_SECONDS").map_or(3, |text| text.parse().unwrap());
     let end = Instant::now() + Duration::from_secs(seconds);
     let tasks = (0..TASKS).map(|task| tokio::spawn(act(Arc::clone(&stores[task as usize % 2]), task, end)));
     let mut all = History::default();
