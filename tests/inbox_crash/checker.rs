@@ -5,7 +5,26 @@ use std::collections::{HashMap, HashSet};
 use crate::place::{Database, Place, Snapshot};
 
 pub(crate) struct Checker {
-    database: Database,
+    pub(crate) database: Database,
+}
+
+/// What must not be.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Finding {
+    /// More than one effect of one delivery.
+    Doubled(String),
+    /// An effect of a delivery that is not done.
+    Early(String),
+    /// A part of a record, of that number.
+    Half(i64),
+    /// Two records of one delivery.
+    KeptTwice(String),
+    /// Acknowledged, and not there.
+    Lost(String),
+    /// A delivery that is done, without its effect.
+    Missing(String),
+    /// An effect of a delivery that is not there.
+    Stray(String),
 }
 
 impl Checker {
@@ -22,10 +41,6 @@ impl Checker {
         self.database.count(condition)
     }
 
-    pub(crate) fn kept(&mut self) -> HashSet<String> {
-        self.database.snapshot().rows.into_iter().map(|row| row.id).collect()
-    }
-
     /// The ids of the dead, and how many attempts they have had.
     pub(crate) fn dead(&mut self) -> Vec<(String, i64)> {
         let rows = self.database.snapshot().rows.into_iter();
@@ -40,25 +55,40 @@ impl Checker {
     }
 
     pub(crate) fn check(&mut self, when: &str, acknowledged: &HashSet<String>) {
+        let findings = self.findings(acknowledged);
+        assert!(findings.is_empty(), "{when}: {findings:?}");
+    }
+
+    /// Everything that must not be, in order.
+    pub(crate) fn findings(&mut self, acknowledged: &HashSet<String>) -> Vec<Finding> {
         // One view of the database for all questions.
         let Snapshot { rows, effects, halves } = self.database.snapshot();
+        let mut findings: Vec<_> = halves.into_iter().map(Finding::Half).collect();
         let mut states = HashMap::new();
         for row in rows {
-            assert!(states.insert(row.id.clone(), row.state).is_none(), "{when}: {} was kept twice", row.id);
+            if states.insert(row.id.clone(), row.state).is_some() {
+                findings.push(Finding::KeptTwice(row.id));
+            }
         }
-        assert_eq!(halves, 0, "{when}: half a record");
         let mut counts = HashMap::<String, u64>::new();
         for id in effects {
             *counts.entry(id).or_default() += 1;
         }
-        let lost: Vec<_> = acknowledged.iter().filter(|id| !states.contains_key(*id)).collect();
-        assert!(lost.is_empty(), "{when}: acknowledged and lost: {lost:?}");
-        let doubled: Vec<_> = counts.iter().filter(|(_, count)| **count != 1).collect();
-        assert!(doubled.is_empty(), "{when}: effects that are there twice: {doubled:?}");
-        for (id, state) in &states {
-            assert_eq!(counts.contains_key(id), *state == 3, "{when}: {id} is in state {state}");
+        let lost = acknowledged.iter().filter(|id| !states.contains_key(*id));
+        findings.extend(lost.cloned().map(Finding::Lost));
+        let missing = states.iter().filter(|(id, state)| **state == 3 && !counts.contains_key(*id));
+        findings.extend(missing.map(|(id, _)| Finding::Missing(id.clone())));
+        for (id, count) in counts {
+            if count != 1 {
+                findings.push(Finding::Doubled(id.clone()));
+            }
+            match states.get(&id) {
+                Some(3) => {}
+                Some(_) => findings.push(Finding::Early(id)),
+                None => findings.push(Finding::Stray(id)),
+            }
         }
-        let stray: Vec<_> = counts.keys().filter(|id| !states.contains_key(*id)).collect();
-        assert!(stray.is_empty(), "{when}: effects of nothing: {stray:?}");
+        findings.sort();
+        findings
     }
 }

@@ -1,11 +1,14 @@
 //! The process that is killed: a receiver and its workers over one inbox.
 
+use std::collections::HashSet;
 use std::io::{BufRead, BufReader, Lines, Write};
 use std::net::SocketAddr;
 use std::process::{ChildStdout, Command, Stdio};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use actix_web::dev::Service;
 use actix_web::{App, HttpServer};
 use countersign::inbox::{
     Backoff, Inbox, PostgresEffects, SqliteEffects, SqliteInbox, TransactionalHandlers, TransactionalStore,
@@ -15,17 +18,45 @@ use countersign::{Delivery, HandlerError, Keyring, Outcome, PostgresInbox, Recei
 
 use crate::place::{Address, Place};
 
-pub(crate) const LEASE: Duration = Duration::from_secs(1);
+/// Short: what a process leaves behind is waited for in each round, and that is most of the round.
+pub(crate) const LEASE: Duration = Duration::from_millis(400);
+/// Where nobody dies: no lease runs out, however slow the machine is, so that each attempt is one that was meant.
+pub(crate) const LONG_LEASE: Duration = Duration::from_mins(10);
 pub(crate) const MAX_ATTEMPTS: u32 = 6;
 /// Short, so that what fails is soon dead.
 const BACKOFF: Backoff = Backoff { shortest: Duration::from_millis(20), longest: Duration::from_millis(200) };
+/// What the ids begin with of which a handler says once in each process that they are to be tried again, and of those of
+/// which it says that no try can mend them.
+pub(crate) const AGAIN: &str = "again_";
+pub(crate) const NEVER: &str = "never_";
 pub(crate) const PATH: &str = "/hook";
 pub(crate) const SECRET: &str = "whsec_Y3Jhc2gtdGVzdA==";
 
 const ADDRESS: &str = "COUNTERSIGN_CRASH_ADDRESS";
 const DIE_AT: &str = "COUNTERSIGN_CRASH_DIE_AT";
+const LEASED_FOR: &str = "COUNTERSIGN_CRASH_LEASE_MS";
 const LOG: &str = "COUNTERSIGN_CRASH_LOG";
 const WORKERS: &str = "COUNTERSIGN_CRASH_WORKERS";
+
+/// What the line begins with in which it says at its end what it has begun.
+const BEGUN: &str = "BEGUN ";
+static BEGUN_IDS: Mutex<String> = Mutex::new(String::new());
+
+/// What the child is to be.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Orders<'a> {
+    /// At which boundary it dies, and when it has come there how often: `of:at:nth`.
+    pub(crate) die_at: Option<&'a str>,
+    pub(crate) lease: Duration,
+    /// Whether it works on what it receives.
+    pub(crate) works: bool,
+}
+
+impl Default for Orders<'_> {
+    fn default() -> Self {
+        Self { die_at: None, lease: LEASE, works: true }
+    }
+}
 
 /// The child, as its parent sees it. Dropping it kills it.
 pub(crate) struct Child {
@@ -36,11 +67,12 @@ pub(crate) struct Child {
 
 impl Child {
     /// Starts it, and waits for its port.
-    pub(crate) fn start(place: &Place, die_at: Option<&str>, workers: bool) -> Self {
+    pub(crate) fn start(place: &Place, orders: &Orders<'_>) -> Self {
         let mut command = Command::new(std::env::current_exe().unwrap());
         command.args(["--exact", "the_child", "--nocapture"]).env(ADDRESS, place.address()).env_remove(DIE_AT);
-        command.env(WORKERS, if workers { "1" } else { "0" }).stdin(Stdio::piped());
-        if let Some(die_at) = die_at {
+        command.env(WORKERS, if orders.works { "1" } else { "0" }).stdin(Stdio::piped());
+        command.env(LEASED_FOR, orders.lease.as_millis().to_string());
+        if let Some(die_at) = orders.die_at {
             command.env(DIE_AT, die_at);
         }
         // What the children log, for whoever looks into a failure.
@@ -73,10 +105,13 @@ impl Child {
         assert!(Command::new("kill").args([&format!("-{name}"), &id]).status().unwrap().success());
     }
 
-    /// Asks it to end, waits until it has, and tells whether it did so by itself.
-    pub(crate) fn terminate(mut self) -> bool {
+    /// Asks it to end, and waits until it has. If it did so by itself: the ids of all requests that it has begun to answer,
+    /// one for each of them.
+    pub(crate) fn terminate(mut self) -> Option<Vec<String>> {
         self.signal("TERM");
-        self.process.wait().unwrap().success()
+        let begun = self.hear(BEGUN);
+        let success = self.process.wait().unwrap().success();
+        begun.filter(|_| success).map(|begun| begun.split_whitespace().map(str::to_owned).collect())
     }
 
     pub(crate) fn is_over(&mut self) -> bool {
@@ -116,8 +151,13 @@ impl Book for PostgresEffects {
     }
 }
 
-/// Writes an effect for each delivery. One is the death of its process, one always fails, and one has to be let go.
-struct Ledger;
+/// Writes an effect for each delivery. One is the death of its process, some fail always, once, or for good, and some have
+/// to be let go.
+#[derive(Default)]
+struct Ledger {
+    /// What has failed once in this process.
+    failed: Mutex<HashSet<String>>,
+}
 
 impl<T: Book> TransactionalHandlers<T> for Ledger {
     type Event = Event;
@@ -132,8 +172,11 @@ impl<T: Book> TransactionalHandlers<T> for Ledger {
             return Outcome::Retry(error);
         }
         reached("handler", "within");
-        if id == "fails" {
+        if id == "fails" || (id.starts_with(AGAIN) && self.failed.lock().unwrap().insert(id.clone())) {
             return Outcome::Retry(HandlerError::retryable("as ever"));
+        }
+        if id.starts_with(NEVER) {
+            return Outcome::Permanent(HandlerError::permanent("there is no such account"));
         }
         if id.starts_with("freezes") {
             println!("INSIDE");
@@ -167,7 +210,6 @@ pub(crate) fn run_if_told() {
         match Address::read(&address) {
             Address::Sqlite(file) => receive(SqliteInbox::open(file).unwrap()).await,
             Address::Postgres { url, schema } => {
-                // Long: what is asked here is how work goes on, and not how soon a busy server is given up.
                 let inbox = PostgresInbox::builder(&url).schema(schema);
                 receive(inbox.build().await.unwrap()).await;
             }
@@ -181,12 +223,24 @@ async fn receive<S: TransactionalStore<Effects: Book>>(store: S) {
     let inbox = Inbox::<Event, _>::new(store);
     let keyring = Keyring::single(Secret::new(SECRET).unwrap());
     let receiver = Receiver::builder(Scheme::standard_webhooks(), keyring).inbox(inbox.clone()).build().unwrap();
+    let lease = Duration::from_millis(std::env::var(LEASED_FOR).unwrap().parse().unwrap());
     let workers = (std::env::var(WORKERS).unwrap() == "1").then(|| {
-        let workers = inbox.transactional_workers(Ledger).lease(LEASE).max_attempts(MAX_ATTEMPTS).concurrency(64);
-        workers.backoff(BACKOFF).start()
+        let workers = inbox.transactional_workers(Ledger::default());
+        workers.lease(lease).max_attempts(MAX_ATTEMPTS).concurrency(64).backoff(BACKOFF).start()
     });
-    let server = HttpServer::new(move || App::new().service(receiver.at(PATH))).workers(1);
-    let server = server.bind(("127.0.0.1", 0)).unwrap();
+    let server = HttpServer::new(move || {
+        let app = App::new().wrap_fn(|request, service| {
+            // From here on it is ours to answer.
+            let id = request.headers().get("webhook-id").and_then(|id| id.to_str().ok()).unwrap_or("nameless");
+            let mut begun = BEGUN_IDS.lock().unwrap();
+            begun.push(' ');
+            begun.push_str(id);
+            drop(begun);
+            service.call(request)
+        });
+        app.service(receiver.at(PATH))
+    });
+    let server = server.workers(1).bind(("127.0.0.1", 0)).unwrap();
     println!("PORT {}", server.addrs()[0].port());
     std::io::stdout().flush().unwrap();
     // Until SIGTERM, which ends it gracefully; or until it is killed.
@@ -194,4 +248,6 @@ async fn receive<S: TransactionalStore<Effects: Book>>(store: S) {
     if let Some(workers) = workers {
         workers.drain(Duration::from_secs(10)).await;
     }
+    println!("{BEGUN}{}", BEGUN_IDS.lock().unwrap());
+    std::io::stdout().flush().unwrap();
 }

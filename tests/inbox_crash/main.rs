@@ -2,15 +2,17 @@
 //! deliveries come in; and has a checker look at what is left.
 //!
 //! The parent is the sender and keeps a record of every acknowledgement that it has seen. The child, which is this same
-//! program, receives and works over one file. The effects are rows in that file, without a unique constraint: were one
+//! program, receives and works over one database. The effects are rows in it, without a unique constraint: were one
 //! doubled, it would be seen. After each round the verdict is:
 //!
 //! - acknowledged ⊆ done ∪ pending ∪ dead;
 //! - one effect for each delivery that is done, and none for any other;
 //! - everything is worked on within the lease and five seconds.
 //!
-//! A short form runs with the tests. `COUNTERSIGN_ROUNDS=1000 cargo test --release --features sqlite --test inbox_crash`
-//! runs the long one (each boundary then has 20 rounds); `COUNTERSIGN_SEED` repeats the moments of an earlier run.
+//! A short form runs with the tests. `COUNTERSIGN_ROUNDS=1000 cargo test --all-features --test inbox_crash -- --nocapture`
+//! runs the long one: that many rounds of `kill -9` at random moments, 20 of each boundary, 50 graceful ends, 1,000 deliveries
+//! in 64 copies. It also holds the machine to the rate and the waits that were asked for, so it wants a machine that has
+//! nothing else to do. `.ci/run` has 200 rounds of `kill_9`. `COUNTERSIGN_SEED` repeats the moments of an earlier run.
 //!
 //! The boundaries are hooks in the library that exist with its feature `testing` only
 //! (`countersign::testing::inbox::on_step`). The child sets one that ends the process, without any unwinding or
@@ -27,24 +29,34 @@ mod servers;
 
 mod checker;
 mod child;
+mod copies;
+mod graceful;
+mod harness;
 mod place;
+mod planted;
 mod sender;
 
-use std::net::TcpStream;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Barrier, Mutex, MutexGuard, PoisonError};
+use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use checker::Checker;
-use child::{Child, LEASE};
+use child::{AGAIN, Child, LONG_LEASE, NEVER, Orders};
+use copies::of_64_identical_deliveries_at_once_to_1_3_and_8_processes_one_is_worked_on;
+use graceful::a_graceful_end_under_load_breaks_no_accepted_request_and_leaves_no_lease_behind;
+use harness::{Figures, Harness, RECOVERY, Random, alone, beside_others, is_long, rounds};
 use place::{Engine, Place};
+use planted::each_fault_that_is_planted_is_found_and_nothing_else;
 use sender::Senders;
 
-/// How many deliveries are in flight at once.
-const IN_FLIGHT: usize = 50;
+/// How many deliveries a second are acknowledged at least, while processes are killed.
+const RATE: f64 = 500.0;
 
-/// What the brief allows above the lease.
-const RECOVERY: Duration = Duration::from_secs(5);
+/// Long enough for a second process, which keeps its own lease, to do so on a busy machine.
+const FREEZING_LEASE: Duration = Duration::from_secs(1);
+
+/// How many rounds of `kill -9` have an inbox in common: all of it is looked at after each, and that is not to take longer
+/// than the rest of the round.
+const ROUNDS_OF_AN_INBOX: u64 = 50;
 
 #[test]
 fn the_child() {
@@ -70,25 +82,43 @@ of_both_engines! {
     a_graceful_end_under_load_breaks_no_accepted_request_and_leaves_no_lease_behind
     a_kill_at_every_step_boundary_loses_nothing_and_doubles_nothing
     a_process_frozen_past_its_lease_and_resumed_changes_nothing
+    each_fault_that_is_planted_is_found_and_nothing_else
     kill_9_at_random_moments_loses_nothing_and_doubles_nothing
     of_64_identical_deliveries_at_once_to_1_3_and_8_processes_one_is_worked_on
 }
 
 fn kill_9_at_random_moments_loses_nothing_and_doubles_nothing(engine: Engine) {
-    let _alone = alone();
-    let rounds = number("COUNTERSIGN_ROUNDS").unwrap_or(6);
-    let mut harness = Harness::new(engine);
-    for round in 0..rounds {
-        let run_for = Duration::from_millis(100 + harness.random.below(400));
-        harness.round(&format!("round {round}"), None, |_| std::thread::sleep(run_for));
+    let _running = beside_others();
+    let rounds = rounds().unwrap_or(6);
+    let mut random = Random::new(engine);
+    let mut all = Figures::default();
+    let mut round = 0;
+    while round < rounds {
+        let mut harness = Harness::new(engine, |number| format!("msg_{number}"));
+        let end = rounds.min(round + ROUNDS_OF_AN_INBOX);
+        for round in round..end {
+            let run_for = Duration::from_millis(100 + random.below(400));
+            harness.round(&format!("round {round}"), None, |_| std::thread::sleep(run_for));
+        }
+        all.add(harness.end());
+        round = end;
     }
-    harness.end(rounds);
+    all.tell(engine, rounds);
+    if is_long() {
+        assert!(all.rate() >= RATE, "only {:.0} deliveries a second", all.rate());
+    }
 }
 
 fn a_kill_at_every_step_boundary_loses_nothing_and_doubles_nothing(engine: Engine) {
     let _alone = alone();
     let rounds = if is_long() { 20 } else { 1 };
-    let mut harness = Harness::new(engine);
+    let mut random = Random::new(engine);
+    // So that each boundary is come to in every round.
+    let mut harness = Harness::new(engine, |number| match number % 8 {
+        3 => format!("{AGAIN}{number}"),
+        5 => format!("{NEVER}{number}"),
+        _ => format!("msg_{number}"),
+    });
     let mut count = 0;
     for boundary in [
         "accept:verified",
@@ -101,11 +131,15 @@ fn a_kill_at_every_step_boundary_loses_nothing_and_doubles_nothing(engine: Engin
         "handler:ended",
         "complete:committing",
         "complete:committed",
+        "retry:committing",
+        "retry:committed",
+        "dead:committing",
+        "dead:committed",
         "answered",
     ] {
         for round in 0..rounds {
             count += 1;
-            let nth = 1 + harness.random.below(60);
+            let nth = 1 + random.below(60);
             let name = format!("{boundary} for the {nth}th time, round {round}");
             if boundary == "answered" {
                 harness.round(&name, None, |senders| senders.wait_for_acknowledgements(nth as usize));
@@ -114,15 +148,21 @@ fn a_kill_at_every_step_boundary_loses_nothing_and_doubles_nothing(engine: Engin
             }
         }
     }
-    harness.end(count);
+    harness.end().tell(engine, count);
+    let dead: HashSet<_> = harness.checker.dead().into_iter().map(|(id, _)| id).collect();
+    let wrongly: Vec<_> = dead.iter().filter(|id| !id.starts_with(NEVER)).collect();
+    assert!(wrongly.is_empty(), "dead, though a handler would have taken them: {wrongly:?}");
+    let mut hopeless = harness.senders.acknowledged();
+    hopeless.retain(|id| id.starts_with(NEVER));
+    assert!(!hopeless.is_empty() && hopeless.is_subset(&dead), "{hopeless:?} of {dead:?}");
 }
 
 fn a_delivery_that_kills_its_process_is_dead_after_exactly_the_maximum_and_takes_nobody_along(engine: Engine) {
     let _alone = alone();
     let place = Place::new(engine);
     let mut checker = Checker::new(&place);
-    let child = Child::start(&place, None, false);
-    let senders = Senders::start(1, 1);
+    let child = Child::start(&place, &Orders { works: false, ..Orders::default() });
+    let senders = Senders::none();
     for number in 0..12 {
         let id = if number == 5 { "aborts".to_owned() } else { format!("good_{number}") };
         assert_eq!(senders.send_one(child.addr, &id), 200);
@@ -131,7 +171,7 @@ fn a_delivery_that_kills_its_process_is_dead_after_exactly_the_maximum_and_takes
     let deadline = Instant::now() + Duration::from_secs(120);
     let mut deaths = 0;
     loop {
-        let mut child = Child::start(&place, None, true);
+        let mut child = Child::start(&place, &Orders::default());
         while !child.is_over() && checker.unfinished() > 0 {
             assert!(Instant::now() < deadline, "the killer was not given up: {deaths} deaths");
             std::thread::sleep(Duration::from_millis(5));
@@ -152,8 +192,8 @@ fn a_delivery_that_always_fails_is_dead_after_exactly_the_maximum_and_holds_nobo
     let _alone = alone();
     let place = Place::new(engine);
     let mut checker = Checker::new(&place);
-    let child = Child::start(&place, None, true);
-    let senders = Senders::start(0, 1);
+    let child = Child::start(&place, &Orders { lease: LONG_LEASE, ..Orders::default() });
+    let senders = Senders::none();
     let ids: Vec<_> =
         (0..40).map(|number| if number == 5 { "fails".to_owned() } else { format!("good_{number}") }).collect();
     for id in &ids {
@@ -173,22 +213,23 @@ fn a_process_frozen_past_its_lease_and_resumed_changes_nothing(engine: Engine) {
     let _alone = alone();
     let place = Place::new(engine);
     let mut checker = Checker::new(&place);
-    let senders = Senders::start(0, 1);
+    let senders = Senders::none();
     let rounds = if is_long() { 20 } else { 1 };
+    let orders = Orders { lease: FREEZING_LEASE, ..Orders::default() };
     for round in 0..rounds {
         let id = format!("freezes_{round}");
-        let mut frozen = Child::start(&place, None, true);
+        let mut frozen = Child::start(&place, &orders);
         assert_eq!(senders.send_one(frozen.addr, &id), 200);
         frozen.hear("INSIDE").unwrap();
         // With the effect written, the completion to come, and the lease running.
         frozen.signal("STOP");
-        let mut second = Child::start(&place, None, true);
+        let mut second = Child::start(&place, &orders);
         second.hear("INSIDE").unwrap();
         if round % 2 == 0 {
             second.let_go();
             let started = Instant::now();
             while checker.unfinished() > 0 {
-                assert!(started.elapsed() < LEASE + RECOVERY, "the second does not come to its end");
+                assert!(started.elapsed() < FREEZING_LEASE + RECOVERY, "the second does not come to its end");
                 std::thread::sleep(Duration::from_millis(5));
             }
         }
@@ -196,181 +237,14 @@ fn a_process_frozen_past_its_lease_and_resumed_changes_nothing(engine: Engine) {
         let before = checker.standing(&id);
         frozen.signal("CONT");
         frozen.let_go();
-        assert!(frozen.terminate(), "it ends by itself, when it has done what it would");
+        assert!(frozen.terminate().is_some(), "it ends by itself, when it has done what it would");
         let (state, attempts, finished_at, effects) = checker.standing(&id);
         assert_eq!((state, attempts, finished_at, effects), before, "round {round}: it has changed nothing");
         assert_eq!(attempts, 2);
         second.let_go();
-        assert!(second.terminate());
+        assert!(second.terminate().is_some());
         assert_eq!(checker.standing(&id).3, 1, "round {round}: one effect");
         checker.check("frozen", &[id].into());
     }
     println!("{engine:?}: {rounds} frozen, one effect each");
-}
-
-fn a_graceful_end_under_load_breaks_no_accepted_request_and_leaves_no_lease_behind(engine: Engine) {
-    let _alone = alone();
-    let rounds = if is_long() { 50 } else { 3 };
-    let mut harness = Harness::new(engine);
-    for round in 0..rounds {
-        let child = Child::start(&harness.place, None, true);
-        harness.senders.go(child.addr);
-        harness.senders.wait_for_acknowledgements(20 + harness.random.below(100) as usize);
-        assert!(child.terminate(), "round {round}: it ended by itself");
-        harness.senders.pause();
-        assert_eq!(harness.checker.count("state = 1"), 0, "round {round}: a lease is left behind");
-        // A request on a connection that is being closed may go unread; one that was kept has been answered.
-        let acknowledged = harness.senders.acknowledged();
-        let broken = harness.senders.take_broken();
-        let kept_ids = harness.checker.kept();
-        let kept: Vec<_> = broken.iter().filter(|id| !acknowledged.contains(*id) && kept_ids.contains(*id)).collect();
-        assert!(kept.is_empty(), "round {round}: kept, and not answered: {kept:?}");
-        harness.checker.check(&format!("round {round}"), &acknowledged);
-    }
-    harness.end(rounds);
-}
-
-fn of_64_identical_deliveries_at_once_to_1_3_and_8_processes_one_is_worked_on(engine: Engine) {
-    let _alone = alone();
-    let events = if is_long() { 1000 } else { 5 };
-    for processes in [1, 3, 8] {
-        let place = Place::new(engine);
-        let mut checker = Checker::new(&place);
-        let children: Vec<_> = (0..processes).map(|_| Child::start(&place, None, true)).collect();
-        let senders = Senders::start(0, 1);
-        let barrier = Barrier::new(64);
-        let slowest = Mutex::new(Duration::ZERO);
-        let refused = AtomicU64::new(0);
-        std::thread::scope(|scope| {
-            for copy in 0..64 {
-                let (senders, barrier, slowest, refused) = (&senders, &barrier, &slowest, &refused);
-                let addr = children[copy % processes].addr;
-                scope.spawn(move || {
-                    let mut stream = TcpStream::connect(addr).unwrap();
-                    for event in 0..events {
-                        barrier.wait();
-                        let started = Instant::now();
-                        let status = senders.send_on(&mut stream, &format!("event_{event}"));
-                        let taken = started.elapsed();
-                        assert!(matches!(status, 200 | 503), "{status}");
-                        refused.fetch_add(u64::from(status == 503), Ordering::SeqCst);
-                        let mut slowest = slowest.lock().unwrap();
-                        *slowest = taken.max(*slowest);
-                    }
-                });
-            }
-        });
-        let started = Instant::now();
-        while checker.unfinished() > 0 {
-            assert!(started.elapsed() < LEASE + RECOVERY, "{} are left", checker.unfinished());
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        assert_eq!(checker.count("state = 3"), events, "each of them once");
-        checker.check("64 at once", &(0..events).map(|event| format!("event_{event}")).collect());
-        println!(
-            "{processes} processes: {events} events, 64 copies each at once: one run each, {} refused for now, the longest \
-             wait {:?}",
-            refused.into_inner(),
-            slowest.into_inner().unwrap()
-        );
-    }
-}
-
-struct Harness {
-    place: Place,
-    checker: Checker,
-    senders: Senders,
-    random: Random,
-    slowest: Duration,
-    loaded: Duration,
-}
-
-impl Harness {
-    fn new(engine: Engine) -> Self {
-        let place = Place::new(engine);
-        let checker = Checker::new(&place);
-        let senders = Senders::start(IN_FLIGHT, 3);
-        let seed = number("COUNTERSIGN_SEED").unwrap_or_else(|| u64::from(std::process::id()));
-        println!("{engine:?}, seed {seed}");
-        let random = Random(seed | 1);
-        Self { place, checker, senders, random, slowest: Duration::ZERO, loaded: Duration::ZERO }
-    }
-
-    /// Starts the child on what the one before has left, waits until that is worked on, checks; then lets the senders
-    /// loose until the child is killed, or has ended by itself.
-    fn round(&mut self, name: &str, die_at: Option<&str>, load: impl FnOnce(&Senders)) {
-        self.recover(name);
-        let dies = die_at.is_some();
-        let mut child = Child::start(&self.place, die_at, true);
-        let started = Instant::now();
-        self.senders.go(child.addr);
-        load(&self.senders);
-        while dies && !child.is_over() {
-            assert!(started.elapsed() < Duration::from_secs(60), "{name}: the child did not come to its end");
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        self.loaded += started.elapsed();
-        drop(child);
-        self.senders.pause();
-    }
-
-    fn recover(&mut self, name: &str) {
-        let child = Child::start(&self.place, None, true);
-        let started = Instant::now();
-        let at_first = self.checker.unfinished();
-        while self.checker.unfinished() > 0 {
-            if started.elapsed() > LEASE + RECOVERY {
-                let left: Vec<_> = ["state = 0", "state = 1", "state = 2", "silent > 0", "silent > 1", "attempts > 1"]
-                    .map(|condition| (condition, self.checker.count(&format!("state < 3 AND {condition}"))))
-                    .into();
-                panic!("{name}: of {at_first} some are left: {left:?}");
-            }
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        self.slowest = self.slowest.max(started.elapsed());
-        drop(child);
-        self.checker.check(name, &self.senders.acknowledged());
-    }
-
-    fn end(mut self, rounds: u64) {
-        self.recover("the end");
-        let acknowledged = self.senders.acknowledged().len();
-        let wrong = self.senders.wrong();
-        assert!(wrong.is_empty(), "answers that a sender must not get: {wrong:?}");
-        assert!(acknowledged > 0);
-        let rate = acknowledged as f64 / self.loaded.as_secs_f64();
-        let rate = if self.loaded.is_zero() { String::new() } else { format!(" ({rate:.0}/s under load)") };
-        println!(
-            "{rounds} rounds, {acknowledged} acknowledged{rate}, 0 lost, 0 doubled, all worked on within {:?} of a restart \
-             (lease {LEASE:?})",
-            self.slowest,
-        );
-    }
-}
-
-/// xorshift64: moments that can be repeated.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % bound
-    }
-}
-
-/// One of these at a time: they measure how long a recovery takes.
-fn alone() -> MutexGuard<'static, ()> {
-    static ALONE: Mutex<()> = Mutex::new(());
-    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Whether it is the long form.
-fn is_long() -> bool {
-    number("COUNTERSIGN_ROUNDS").is_some_and(|rounds| rounds >= 100)
-}
-
-fn number(name: &str) -> Option<u64> {
-    std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is not a number: {text}")))
 }

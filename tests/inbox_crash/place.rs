@@ -41,8 +41,8 @@ pub(crate) struct Row {
 pub(crate) struct Snapshot {
     pub(crate) rows: Vec<Row>,
     pub(crate) effects: Vec<String>,
-    /// Records of which a part is missing.
-    pub(crate) halves: i64,
+    /// The numbers of records of which a part is missing.
+    pub(crate) halves: Vec<i64>,
 }
 
 /// A connection past the inbox.
@@ -121,6 +121,16 @@ impl Database {
         }
     }
 
+    /// Runs statements, in which `{schema}` stands for the schema's name.
+    pub(crate) fn run(&mut self, statements: &str) {
+        match self {
+            Self::Sqlite(connection) => connection.execute_batch(statements).unwrap(),
+            Self::Postgres { runtime, client, schema } => {
+                runtime.block_on(client.batch_execute(&statements.replace("{schema}", schema))).unwrap();
+            }
+        }
+    }
+
     pub(crate) fn snapshot(&mut self) -> Snapshot {
         match self {
             Self::Sqlite(connection) => of_file(connection),
@@ -133,10 +143,11 @@ fn of_file(connection: &mut rusqlite::Connection) -> Snapshot {
     let tx = connection.transaction().unwrap();
     let integrity: String = tx.pragma_query_value(None, "quick_check", |row| row.get(0)).unwrap();
     assert_eq!(integrity, "ok", "the file is sound");
-    let without_body = "SELECT (SELECT count(*) FROM countersign_inbox LEFT JOIN countersign_inbox_payload USING (number) \
-                        WHERE body IS NULL) + (SELECT count(*) FROM countersign_inbox_payload WHERE number NOT IN \
-                        (SELECT number FROM countersign_inbox))";
-    let halves = tx.query_row(without_body, [], |row| row.get(0)).unwrap();
+    let halves = "SELECT number FROM countersign_inbox LEFT JOIN countersign_inbox_payload USING (number) \
+                  WHERE body IS NULL UNION ALL SELECT number FROM countersign_inbox_payload WHERE number NOT IN \
+                  (SELECT number FROM countersign_inbox)";
+    let mut halves = tx.prepare(halves).unwrap();
+    let halves = halves.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
     let mut rows = tx.prepare("SELECT delivery_id, state, attempts, finished_at FROM countersign_inbox").unwrap();
     let rows = rows.query_map([], |row| {
         Ok(Row { id: row.get(0)?, state: row.get(1)?, attempts: row.get(2)?, finished_at: row.get(3)? })
@@ -151,10 +162,10 @@ async fn of_server(client: &mut Client, schema: &str) -> Snapshot {
     let tx = client.build_transaction().isolation_level(tokio_postgres::IsolationLevel::RepeatableRead).read_only(true);
     let tx = tx.start().await.unwrap();
     let halves = format!(
-        "SELECT count(*) FROM {schema}.inbox FULL JOIN {schema}.inbox_delivery USING (number) \
+        "SELECT number FROM {schema}.inbox FULL JOIN {schema}.inbox_delivery USING (number) \
          WHERE state IS NULL OR body IS NULL"
     );
-    let halves = tx.query_one(&halves, &[]).await.unwrap().get(0);
+    let halves = tx.query(&halves, &[]).await.unwrap().iter().map(|row| row.get(0)).collect();
     let rows = format!(
         "SELECT delivery_id, state::bigint, attempts::bigint, finished_at FROM {schema}.inbox \
          JOIN {schema}.inbox_delivery USING (number)"
