@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{Mutex, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -17,7 +17,7 @@ use crate::causes::Causes;
 use crate::dedupe::Settled;
 use crate::event::WebhookEvent;
 use crate::inbox::promise::Promise;
-use crate::inbox::store::{InboxStore, Wanted, named};
+use crate::inbox::store::{InboxStore, Leased, Wanted, named};
 use crate::inbox::{Inbox, Listener};
 use crate::meter::{self, timed};
 use crate::time::Timestamp;
@@ -41,6 +41,8 @@ pub(super) struct Crew<E, S, P> {
     pub(super) verifier: Option<Verifier>,
     pub(super) settings: Settings,
     pub(super) held: Arc<Held>,
+    /// Renewals come one after the other, so that what is noted of a lease is what was asked last.
+    renewing: Mutex<()>,
 }
 
 /// Why the crew looks up.
@@ -55,14 +57,14 @@ type Stop = watch::Receiver<Option<Instant>>;
 
 impl<E: WebhookEvent, S: InboxStore, P: Promise<E, S>> Crew<E, S, P> {
     pub(super) fn new(inbox: Inbox<E, S>, promise: P, verifier: Option<Verifier>, settings: Settings) -> Self {
-        Self { inbox, promise, verifier, settings, held: Arc::default() }
+        Self { inbox, promise, verifier, settings, held: Arc::default(), renewing: Mutex::default() }
     }
 
     /// Works until it is told to stop, or nobody is there any more to tell it.
     pub(super) async fn work(self: Arc<Self>, mut stop: Stop) -> Drained {
         let mut jobs = JoinSet::new();
         let mut upkeep = JoinSet::new();
-        upkeep.spawn(Arc::clone(&self).renew());
+        upkeep.spawn(Arc::clone(&self).keep_renewing());
         upkeep.spawn(Arc::clone(&self).prune());
         #[cfg(feature = "metrics")]
         upkeep.spawn(Arc::clone(&self).sample());
@@ -96,22 +98,37 @@ impl<E: WebhookEvent, S: InboxStore, P: Promise<E, S>> Crew<E, S, P> {
         if limit == 0 {
             return (look_every, true);
         }
+        // What has run out by the clock is due to this process too, after a step of the clock, a suspended machine or a
+        // store that hung: it would overtake its own handlers.
+        if self.held.has_run_out(self.now()) {
+            self.renew().await;
+        }
         let now = self.now();
-        let claiming = self.inbox.store.claim(Wanted { limit, lease, max_attempts }, now);
-        match timed(named::<S>(), "claim", claiming).await {
+        if self.held.has_run_out(now) {
+            return (TROUBLE, false);
+        }
+        let wanted = Wanted { limit, lease, max_attempts };
+        match timed(named::<S>(), "claim", self.inbox.store.claim(wanted, now)).await {
             Ok(batch) => {
                 if batch.buried > 0 {
                     tracing::error!(dead = batch.buried, "deliveries have used up their attempts without a word");
                     // Whose they are is not told.
                     meter::buried("", "silent", batch.buried);
                 }
-                let taken = batch.leased.len();
-                for leased in batch.leased {
-                    let holding = self.held.hold(leased.lease);
+                let until = wanted.until(now);
+                let hold = |leased: Leased| (self.held.hold(leased.lease, until), leased);
+                let taken: Vec<_> = batch.leased.into_iter().map(hold).collect();
+                let count = taken.len();
+                // An answer that came so late is good for nothing before it is said again. Jobs that lost theirs are told.
+                if count > 0 && until <= self.now() && !self.renew().await {
+                    tracing::error!(leases = count, "leases had run out when they were told of; they are left to others");
+                    return (TROUBLE, false);
+                }
+                for (holding, leased) in taken {
                     jobs.spawn(Arc::clone(self).job(leased, holding));
                 }
                 let next = batch.next_due.map_or(look_every, |next| next.since(now).min(look_every));
-                (next.max(Duration::from_millis(1)), taken == limit)
+                (next.max(Duration::from_millis(1)), count == limit)
             }
             Err(error) => {
                 tracing::error!(error = %Causes(&error), "the inbox cannot be read; the workers look again in a moment");
@@ -192,29 +209,39 @@ impl<E: WebhookEvent, S: InboxStore, P: Promise<E, S>> Crew<E, S, P> {
     }
 
     /// Renews all leases that are held, three times as often as they run out.
-    async fn renew(self: Arc<Self>) {
+    async fn keep_renewing(self: Arc<Self>) {
         let mut pause = self.settings.lease / 3;
         loop {
             sleep(pause).await;
-            pause = self.settings.lease / 3;
-            let leases = self.held.all();
-            if leases.is_empty() {
-                continue;
-            }
-            let extending = self.inbox.store.extend(&leases, self.settings.lease, self.now());
-            match timed(named::<S>(), "extend", extending).await {
-                Ok(extended) => {
-                    for (lease, settled) in leases.iter().zip(extended) {
-                        if settled == Settled::Superseded {
-                            self.held.lost(lease);
-                        }
+            let begun = Instant::now();
+            let renewed = self.renew().await;
+            pause = until_next(self.settings.lease, renewed, begun.elapsed());
+        }
+    }
+
+    /// Renews all leases that are held now. Tells whether the store has answered.
+    async fn renew(&self) -> bool {
+        let _one_by_one = self.renewing.lock().await;
+        let leases = self.held.all();
+        if leases.is_empty() {
+            return true;
+        }
+        let now = self.now();
+        let extending = self.inbox.store.extend(&leases, self.settings.lease, now);
+        match timed(named::<S>(), "extend", extending).await {
+            Ok(extended) => {
+                let end = now.saturating_add(self.settings.lease);
+                for (lease, settled) in leases.iter().zip(extended) {
+                    match settled {
+                        Settled::Current => self.held.extended(lease, end),
+                        Settled::Superseded => self.held.lost(lease),
                     }
                 }
-                Err(error) => {
-                    tracing::error!(error = %Causes(&error), leases = leases.len(), "leases could not be renewed");
-                    // There is time for some more tries before they end.
-                    pause = self.settings.lease / 12;
-                }
+                true
+            }
+            Err(error) => {
+                tracing::error!(error = %Causes(&error), leases = leases.len(), "leases could not be renewed");
+                false
             }
         }
     }
@@ -274,6 +301,13 @@ async fn unless_over<T>(asked: impl Future<Output = T>, mut stop: Stop) -> Optio
     .await
 }
 
+/// How long after a renewal that took `took` comes the next one. Leases count from when it was asked, not from its answer;
+/// where there was none, there is time for some more tries before they end.
+fn until_next(lease: Duration, renewed: bool, took: Duration) -> Duration {
+    let shortest = lease / 12;
+    if renewed { (lease / 3).saturating_sub(took).max(shortest) } else { shortest.saturating_sub(took) }
+}
+
 fn soon(wait: Duration) -> Instant {
     let far = || Instant::now() + Duration::from_hours(24 * 365);
     Instant::now().checked_add(wait).unwrap_or_else(far)
@@ -294,5 +328,17 @@ async fn gather(jobs: &mut JoinSet<Ended>) {
 fn tell(ended: Result<&Ended, &tokio::task::JoinError>) {
     if let Err(error) = ended {
         tracing::error!(%error, "a worker ended by itself; the lease of its delivery will run out");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_next_renewal_comes_a_third_of_a_lease_after_the_last_was_asked_for() {
+        let next = |renewed, took| until_next(Duration::from_secs(12), renewed, Duration::from_secs(took)).as_secs();
+        assert_eq!((next(true, 0), next(true, 3), next(true, 60)), (4, 1, 1));
+        assert_eq!((next(false, 0), next(false, 5)), (1, 0), "again soon, and at once after it was waited for");
     }
 }

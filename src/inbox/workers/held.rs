@@ -6,11 +6,20 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 
 use crate::inbox::store::Lease;
+use crate::time::Timestamp;
 
 /// What is being worked on.
 #[derive(Debug, Default)]
 pub(super) struct Held {
-    leases: Mutex<HashMap<u128, (Lease, watch::Sender<Word>)>>,
+    leases: Mutex<HashMap<u128, One>>,
+}
+
+#[derive(Debug)]
+struct One {
+    lease: Lease,
+    /// When it runs out, as far as is known here.
+    end: Timestamp,
+    say: watch::Sender<Word>,
 }
 
 /// What is said to somebody at work.
@@ -33,30 +42,41 @@ pub(super) struct Holding {
 }
 
 impl Held {
-    pub(super) fn hold(self: &Arc<Self>, lease: Lease) -> Holding {
+    pub(super) fn hold(self: &Arc<Self>, lease: Lease, end: Timestamp) -> Holding {
         let (say, word) = watch::channel(Word::Go);
-        self.lock().insert(lease.token, (lease, say));
+        self.lock().insert(lease.token, One { lease, end, say });
         Holding { held: Arc::clone(self), lease, word }
     }
 
     /// All that are held now.
     pub(super) fn all(&self) -> Vec<Lease> {
-        self.lock().values().map(|(lease, _)| *lease).collect()
+        self.lock().values().map(|one| one.lease).collect()
+    }
+
+    /// Whether one of them has run out at `now`: whoever claims may get it then, this process as well.
+    pub(super) fn has_run_out(&self, now: Timestamp) -> bool {
+        self.lock().values().any(|one| one.end <= now && *one.say.borrow() != Word::Lost)
+    }
+
+    pub(super) fn extended(&self, lease: &Lease, end: Timestamp) {
+        if let Some(one) = self.lock().get_mut(&lease.token) {
+            one.end = end;
+        }
     }
 
     pub(super) fn lost(&self, lease: &Lease) {
-        if let Some((_, say)) = self.lock().get(&lease.token) {
-            say.send_replace(Word::Lost);
+        if let Some(one) = self.lock().get(&lease.token) {
+            one.say.send_replace(Word::Lost);
         }
     }
 
     pub(super) fn release_all(&self) {
-        for (_, say) in self.lock().values() {
-            say.send_replace(Word::Release);
+        for one in self.lock().values() {
+            one.say.send_replace(Word::Release);
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<u128, (Lease, watch::Sender<Word>)>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<u128, One>> {
         self.leases.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

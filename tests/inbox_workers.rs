@@ -1,0 +1,107 @@
+//! Workers beside a clock and a store that do as a test says.
+
+#![cfg(all(feature = "actix", feature = "sqlite", feature = "testing"))]
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod common;
+mod inbox_common;
+#[path = "common/scripted.rs"]
+mod scripted;
+
+use std::time::Duration;
+
+use common::{Event, NOW, Probe};
+use countersign::Clock;
+use countersign::inbox::{Accepted, Entry, Inbox, InboxStore, Query, SqliteInbox, State, Wanted};
+use countersign::testing::FakeClock;
+use inbox_common::{Folder, incoming, until};
+use scripted::{Answer, Scripted};
+
+const LEASE: Duration = Duration::from_secs(30);
+
+/// Puts a delivery in that says `run`, due at [`NOW`].
+async fn keep<S: InboxStore>(store: &S, id: &str, run: &str) {
+    let mut incoming = incoming(id);
+    incoming.delivery.raw = common::job(run).into();
+    incoming.fingerprint = countersign::Fingerprint::of(&incoming.delivery.raw);
+    assert_eq!(store.accept(incoming, NOW).await.unwrap(), Accepted::New, "{id}");
+}
+
+async fn entries<S: InboxStore>(store: &S, state: State) -> Vec<Entry> {
+    store.list(Query::of(state)).await.unwrap()
+}
+
+async fn until_count<S: InboxStore>(store: &S, state: State, count: usize) {
+    until(&format!("{count} {}", state.as_str()), async || entries(store, state).await.len() == count).await;
+}
+
+fn open(folder: &Folder) -> SqliteInbox {
+    SqliteInbox::open(folder.file()).unwrap()
+}
+
+/// The same as after a suspended machine, or a disk that hung for longer than a lease.
+#[tokio::test]
+async fn a_clock_that_steps_forward_has_no_worker_take_what_it_holds() {
+    let (probe, folder, clock) = (Probe::default(), Folder::new(), FakeClock::at(NOW));
+    let store = open(&folder);
+    let inbox = Inbox::<Event, _>::new(store.clone()).clock(clock.clone());
+    let workers = inbox.workers(probe.clone()).lease(LEASE).start();
+    keep(&store, "held", "gate").await;
+    probe.started().await;
+    clock.advance(Duration::from_hours(1));
+    keep(&store, "next", "ok").await;
+    until_count(&store, State::Done, 1).await;
+    assert_eq!((probe.runs("held"), probe.runs("next")), (1, 1), "it is at work here");
+    probe.open_gate(1);
+    until_count(&store, State::Done, 2).await;
+    assert_eq!(entries(&store, State::Done).await[0].attempts, 1);
+    workers.drain(Duration::from_secs(5)).await;
+}
+
+#[tokio::test]
+async fn what_a_claim_tells_after_its_leases_have_run_out_is_leased_anew_before_it_runs() {
+    let (probe, folder, clock) = (Probe::default(), Folder::new(), FakeClock::at(NOW));
+    let stalled = clock.clone();
+    let store = Scripted::new(open(&folder), move |operation| match operation {
+        "claim" if stalled.now() == NOW => {
+            let clock = stalled.clone();
+            Answer::Late(Box::pin(async move { drop(clock.advance(LEASE * 2)) }))
+        }
+        _ => Answer::Good,
+    });
+    keep(&store, "late", "gate").await;
+    let inbox = Inbox::<Event, _>::new(store.clone()).clock(clock.clone());
+    let workers = inbox.workers(probe.clone()).lease(LEASE).start();
+    probe.started().await;
+    let running = entries(&store, State::Running).await;
+    assert!(running[0].due_at > Some(clock.now()), "it runs under a lease that is over: {running:?}");
+    probe.open_gate(1);
+    until_count(&store, State::Done, 1).await;
+    assert_eq!((probe.runs("late"), entries(&store, State::Done).await[0].attempts), (1, 1));
+    workers.drain(Duration::from_secs(5)).await;
+}
+
+#[tokio::test]
+async fn what_somebody_took_before_a_late_claim_was_told_of_it_does_not_run_here() {
+    let (probe, folder, clock) = (Probe::default(), Folder::new(), FakeClock::at(NOW));
+    let (stalled, thief) = (clock.clone(), open(&folder));
+    let store = Scripted::new(open(&folder), move |operation| match operation {
+        "claim" if stalled.now() == NOW => {
+            let (clock, thief) = (stalled.clone(), thief.clone());
+            Answer::Late(Box::pin(async move {
+                let now = clock.advance(LEASE * 2);
+                let batch = thief.claim(Wanted { limit: 9, lease: LEASE * 9, max_attempts: 20 }, now).await.unwrap();
+                assert_eq!(batch.leased.len(), 1);
+            }))
+        }
+        _ => Answer::Good,
+    });
+    keep(&store, "taken", "ok").await;
+    let inbox = Inbox::<Event, _>::new(store.clone()).clock(clock.clone());
+    let workers = inbox.workers(probe.clone()).lease(LEASE).start();
+    until("the claim", async || clock.now() > NOW).await;
+    keep(&store, "ours", "ok").await;
+    until_count(&store, State::Done, 1).await;
+    workers.drain(Duration::from_secs(5)).await;
+    assert_eq!((probe.runs("taken"), probe.runs("ours")), (0, 1));
+}
