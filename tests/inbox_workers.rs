@@ -8,12 +8,16 @@ mod inbox_common;
 #[path = "common/scripted.rs"]
 mod scripted;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use common::{Event, NOW, Probe};
-use countersign::Clock;
-use countersign::inbox::{Accepted, Entry, Inbox, InboxStore, Query, SqliteInbox, State, Wanted};
+use countersign::inbox::{
+    Accepted, Entry, Inbox, InboxStore, Query, SqliteEffects, SqliteInbox, State, TransactionalHandlers, Wanted,
+};
 use countersign::testing::FakeClock;
+use countersign::{Clock, Delivery, Outcome};
 use inbox_common::{Folder, incoming, until};
 use scripted::{Answer, Scripted};
 
@@ -104,4 +108,37 @@ async fn what_somebody_took_before_a_late_claim_was_told_of_it_does_not_run_here
     until_count(&store, State::Done, 1).await;
     workers.drain(Duration::from_secs(5)).await;
     assert_eq!((probe.runs("taken"), probe.runs("ours")), (0, 1));
+}
+
+/// Writes nothing, and waits a little.
+#[derive(Clone, Default)]
+struct Brief(Arc<AtomicUsize>);
+
+impl TransactionalHandlers<SqliteEffects> for Brief {
+    type Event = Event;
+
+    async fn handle(&self, _event: Event, _delivery: &Delivery, _effects: &mut SqliteEffects) -> Outcome {
+        self.0.fetch_add(1, Ordering::SeqCst);
+        for _ in 0..3 {
+            tokio::task::yield_now().await;
+        }
+        Outcome::Handled
+    }
+}
+
+/// As where more handlers are at work than have connections.
+#[tokio::test]
+async fn what_a_handler_waits_for_before_it_runs_is_not_its_time() {
+    let (brief, folder) = (Brief::default(), Folder::new());
+    let limit = Duration::from_secs(1);
+    let store = Scripted::new(open(&folder), move |operation| match operation {
+        "begin" => Answer::Late(Box::pin(tokio::time::sleep(limit * 3 / 2))),
+        _ => Answer::Good,
+    });
+    keep(&store, "waits", "ok").await;
+    let inbox = Inbox::<Event, _>::new(store.clone());
+    let workers = inbox.transactional_workers(brief.clone()).time_limit(limit).max_attempts(1).start();
+    until("an end", async || entries(&store, State::Done).await.len() + entries(&store, State::Dead).await.len() > 0).await;
+    assert_eq!(entries(&store, State::Dead).await, []);
+    workers.drain(Duration::from_secs(5)).await;
 }

@@ -74,24 +74,23 @@ pub trait Promise<E, S>: Send + Sync + 'static {
     #[doc(hidden)]
     fn interest(&self, event_type: &EventType) -> Interest;
 
-    /// Runs no handler, for an event that nobody wants.
+    /// What nothing has to be committed with: for an event that nobody wants.
     #[doc(hidden)]
-    fn run_nothing(
-        &self,
-        store: &S,
-        lease: &Lease,
-    ) -> impl Future<Output = Result<(Outcome, Self::Effects), InboxError>> + Send;
+    fn nothing(&self) -> Self::Effects;
+
+    /// Makes ready for a run. It may wait for others, so what a run may take counts from its end.
+    #[doc(hidden)]
+    fn begin(&self, store: &S, lease: &Lease) -> impl Future<Output = Result<Self::Effects, InboxError>> + Send;
 
     /// Runs the handler; `None` where it takes no payload. A panic or the `deadline` is a failure that is worth a retry.
     #[doc(hidden)]
     fn run(
         &self,
-        store: &S,
-        lease: &Lease,
+        effects: &mut Self::Effects,
         event: Option<E>,
         delivery: &Delivery,
         deadline: Instant,
-    ) -> impl Future<Output = Result<(Outcome, Self::Effects), InboxError>> + Send;
+    ) -> impl Future<Output = Outcome> + Send;
 
     /// Records that it is done.
     #[doc(hidden)]
@@ -113,18 +112,13 @@ impl<S: InboxStore, H: Handlers> Promise<H::Event, S> for AtLeastOnce<H> {
         self.0.interest(event_type)
     }
 
-    async fn run_nothing(&self, _store: &S, _lease: &Lease) -> Result<(Outcome, ()), InboxError> {
-        Ok((Outcome::Unhandled, ()))
+    fn nothing(&self) {}
+
+    async fn begin(&self, _store: &S, _lease: &Lease) -> Result<(), InboxError> {
+        Ok(())
     }
 
-    async fn run(
-        &self,
-        _store: &S,
-        _lease: &Lease,
-        event: Option<H::Event>,
-        delivery: &Delivery,
-        deadline: Instant,
-    ) -> Result<(Outcome, ()), InboxError> {
+    async fn run(&self, (): &mut (), event: Option<H::Event>, delivery: &Delivery, deadline: Instant) -> Outcome {
         let ran = match event {
             Some(event) => match guarded(|| self.0.handle(event, delivery)) {
                 Ok(handler) => run(pin!(handler), deadline).await,
@@ -135,7 +129,7 @@ impl<S: InboxStore, H: Handlers> Promise<H::Event, S> for AtLeastOnce<H> {
                 Err(_panicked) => Ran::Panicked,
             },
         };
-        Ok((outcome(ran), ()))
+        outcome(ran)
     }
 
     async fn complete(&self, store: &S, lease: &Lease, (): (), now: Timestamp) -> Result<Settled, CommitError> {
@@ -153,30 +147,33 @@ impl<S: TransactionalStore, H: TransactionalHandlers<S::Effects>> Promise<H::Eve
         self.0.interest(event_type)
     }
 
-    async fn run_nothing(&self, _store: &S, _lease: &Lease) -> Result<(Outcome, Self::Effects), InboxError> {
-        Ok((Outcome::Unhandled, None))
+    fn nothing(&self) -> Self::Effects {
+        None
+    }
+
+    async fn begin(&self, store: &S, lease: &Lease) -> Result<Self::Effects, InboxError> {
+        store.begin(lease).await.map(Some)
     }
 
     async fn run(
         &self,
-        store: &S,
-        lease: &Lease,
+        effects: &mut Self::Effects,
         event: Option<H::Event>,
         delivery: &Delivery,
         deadline: Instant,
-    ) -> Result<(Outcome, Self::Effects), InboxError> {
-        let mut effects = store.begin(lease).await?;
+    ) -> Outcome {
+        let Some(effects) = effects else { return Outcome::Unhandled };
         let ran = match event {
-            Some(event) => match guarded(|| self.0.handle(event, delivery, &mut effects)) {
+            Some(event) => match guarded(|| self.0.handle(event, delivery, effects)) {
                 Ok(handler) => run(pin!(handler), deadline).await,
                 Err(_panicked) => Ran::Panicked,
             },
-            None => match guarded(|| self.0.handle_undecoded(delivery, &mut effects)) {
+            None => match guarded(|| self.0.handle_undecoded(delivery, effects)) {
                 Ok(handler) => run(pin!(handler), deadline).await,
                 Err(_panicked) => Ran::Panicked,
             },
         };
-        Ok((outcome(ran), Some(effects)))
+        outcome(ran)
     }
 
     async fn complete(

@@ -308,7 +308,8 @@ fn until_next(lease: Duration, renewed: bool, took: Duration) -> Duration {
     if renewed { (lease / 3).saturating_sub(took).max(shortest) } else { shortest.saturating_sub(took) }
 }
 
-fn soon(wait: Duration) -> Instant {
+/// `wait` from now; a year where that is too far to tell.
+pub(super) fn soon(wait: Duration) -> Instant {
     let far = || Instant::now() + Duration::from_hours(24 * 365);
     Instant::now().checked_add(wait).unwrap_or_else(far)
 }

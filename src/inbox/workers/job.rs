@@ -11,7 +11,7 @@ use bytes::Bytes;
 use tokio::time::Instant;
 use tracing::Instrument;
 
-use super::crew::Crew;
+use super::crew::{Crew, soon};
 use super::held::{Holding, Word};
 use crate::causes::{Causes, in_one_line};
 use crate::dedupe::{Fingerprint, Settled};
@@ -145,25 +145,26 @@ impl<E: WebhookEvent, S: InboxStore, P: Promise<E, S>> Crew<E, S, P> {
 
     async fn run(&self, task: &Task, ready: Ready<E>) -> Verdict<P::Effects> {
         let Ready { verified, event, interest } = ready;
-        let far = || Instant::now() + Duration::from_hours(24 * 365);
-        let deadline = Instant::now().checked_add(self.settings.time_limit).unwrap_or_else(far);
-        let nobody = matches!((&event, interest), (None, Interest::Payload) | (_, Interest::Nothing));
-        let (store, lease) = (self.inbox.store(), &task.lease);
-        let ran = if nobody {
+        if matches!((&event, interest), (None, Interest::Payload) | (_, Interest::Nothing)) {
             // Known to nobody, and done: nothing runs, and its effects are none.
-            self.promise.run_nothing(store, lease).await
-        } else {
-            let watch = Stopwatch::start();
-            let ran = self.promise.run(store, lease, event, verified.delivery(), deadline).await;
-            let result = ran.as_ref().map_or("store_unavailable", |(outcome, _)| word(outcome));
-            meter::handled(task.source.as_str(), "inbox", result, watch);
-            ran
+            return Verdict::Done(self.promise.nothing());
+        }
+        let watch = Stopwatch::start();
+        let mut effects = match self.promise.begin(self.inbox.store(), &task.lease).await {
+            Ok(effects) => effects,
+            Err(error) => {
+                meter::handled(task.source.as_str(), "inbox", "store_unavailable", watch);
+                return Verdict::Retry(in_one_line(&error), None);
+            }
         };
-        match ran {
-            Ok((Outcome::Handled | Outcome::Unhandled, effects)) => Verdict::Done(effects),
-            Ok((Outcome::Permanent(error), _)) => Verdict::Dead(error.to_string(), Reason::Permanent),
-            Ok((Outcome::Retry(error), _)) => failed(&error),
-            Err(error) => Verdict::Retry(in_one_line(&error), None),
+        // What it waited for was the end of others, or the store: none of it is the handler's time.
+        let (watch, deadline) = (Stopwatch::start(), soon(self.settings.time_limit));
+        let outcome = self.promise.run(&mut effects, event, verified.delivery(), deadline).await;
+        meter::handled(task.source.as_str(), "inbox", word(&outcome), watch);
+        match outcome {
+            Outcome::Handled | Outcome::Unhandled => Verdict::Done(effects),
+            Outcome::Permanent(error) => Verdict::Dead(error.to_string(), Reason::Permanent),
+            Outcome::Retry(error) => failed(&error),
         }
     }
 

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use self::crew::Crew;
+use self::crew::{Crew, soon};
 use super::Inbox;
 use super::backoff::Backoff;
 use super::promise::Promise;
@@ -82,7 +82,7 @@ impl<E, S, P> WorkersBuilder<E, S, P> {
     }
 
     /// How long one handler may run; 5 min unless set. Past it the handler is dropped where it waits, and the delivery
-    /// tried again.
+    /// tried again. What it waits for before it runs, such as one of the connections that handlers have, does not count.
     pub fn time_limit(mut self, limit: Duration) -> Self {
         self.settings.time_limit = limit;
         self
@@ -166,9 +166,7 @@ pub struct Drained {
 impl Workers {
     /// Takes nothing new, waits until what is running has ended, at most for `within`, and gives back the rest.
     pub async fn drain(self, within: Duration) -> Drained {
-        let far = || Instant::now() + Duration::from_hours(24 * 365);
-        let deadline = Instant::now().checked_add(within).unwrap_or_else(far);
-        self.stop.send_replace(Some(deadline));
+        self.stop.send_replace(Some(soon(within)));
         self.task.await.unwrap_or_else(|error| {
             tracing::error!(%error, "the workers did not end by themselves; their leases will run out");
             Drained::default()
