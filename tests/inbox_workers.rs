@@ -142,3 +142,40 @@ async fn what_a_handler_waits_for_before_it_runs_is_not_its_time() {
     assert_eq!(entries(&store, State::Dead).await, []);
     workers.drain(Duration::from_secs(5)).await;
 }
+
+/// However often the store is away when a handler would begin.
+#[tokio::test]
+async fn what_could_not_begin_has_used_up_no_attempt() {
+    let (brief, folder, begun) = (Brief::default(), Folder::new(), AtomicUsize::new(0));
+    let store = Scripted::new(open(&folder), move |operation| match operation {
+        "begin" if begun.fetch_add(1, Ordering::SeqCst) < 2 => Answer::Fails,
+        _ => Answer::Good,
+    });
+    keep(&store, "patient", "ok").await;
+    let inbox = Inbox::<Event, _>::new(store.clone());
+    let workers = inbox.transactional_workers(brief.clone()).max_attempts(1).start();
+    until("an end", async || entries(&store, State::Done).await.len() + entries(&store, State::Dead).await.len() > 0).await;
+    assert_eq!(entries(&store, State::Dead).await, []);
+    assert_eq!((entries(&store, State::Done).await[0].attempts, brief.0.load(Ordering::SeqCst)), (1, 1));
+    workers.drain(Duration::from_secs(5)).await;
+}
+
+#[tokio::test]
+async fn draining_does_not_wait_for_what_cannot_begin() {
+    let (brief, folder, begins) = (Brief::default(), Folder::new(), Arc::new(AtomicUsize::new(0)));
+    let begun = Arc::clone(&begins);
+    let store = Scripted::new(open(&folder), move |operation| match operation {
+        "begin" => {
+            begun.fetch_add(1, Ordering::SeqCst);
+            Answer::Fails
+        }
+        _ => Answer::Good,
+    });
+    keep(&store, "waits", "ok").await;
+    let inbox = Inbox::<Event, _>::new(store.clone());
+    let workers = inbox.transactional_workers(brief).start();
+    until("a begin", async || begins.load(Ordering::SeqCst) > 0).await;
+    let drained = workers.drain(Duration::ZERO).await;
+    assert_eq!((drained.finished, drained.released), (0, 1));
+    assert_eq!(entries(&store, State::Pending).await[0].attempts, 0);
+}

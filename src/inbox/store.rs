@@ -112,7 +112,7 @@ pub trait InboxStore: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Settled, InboxError>> + Send;
 
     /// Gives it back as if it had not been leased: due at once, the attempt not counted. For work that was cut short
-    /// by nothing of its own, such as the end of the process.
+    /// by nothing of its own, such as the end of the process, or that could not begin.
     ///
     /// # Errors
     ///
@@ -180,7 +180,7 @@ pub trait TransactionalStore: InboxStore {
     ///
     /// # Errors
     ///
-    /// When the store cannot be reached.
+    /// When the store cannot be reached. The delivery is given back, the attempt not counted.
     fn begin(&self, lease: &Lease) -> impl Future<Output = Result<Self::Effects, InboxError>> + Send;
 
     /// Commits the effects and the completion: both or neither. With [`Settled::Superseded`] it is neither.

@@ -24,7 +24,7 @@ use crate::time::Timestamp;
 use crate::verify::Verifier;
 
 /// How long a store that cannot answer is left alone.
-const TROUBLE: Duration = Duration::from_secs(1);
+pub(super) const TROUBLE: Duration = Duration::from_secs(1);
 
 /// How long the end of others is waited for before more is leased: little beside a commit.
 const GATHER: Duration = Duration::from_millis(2);

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use tokio::time::Instant;
 use tracing::Instrument;
 
-use super::crew::{Crew, soon};
+use super::crew::{Crew, TROUBLE, soon};
 use super::held::{Holding, Word};
 use crate::causes::{Causes, in_one_line};
 use crate::dedupe::{Fingerprint, Settled};
@@ -30,7 +30,7 @@ use crate::verify::Verified;
 pub(super) enum Ended {
     /// Somebody else has the delivery, or the lease will run out.
     Lost,
-    /// It was cut short, and given back.
+    /// It was cut short, or could not begin, and given back.
     Released,
     /// How it went is recorded.
     Settled,
@@ -40,6 +40,8 @@ pub(super) enum Ended {
 enum Verdict<T> {
     Dead(String, Reason),
     Done(T),
+    /// Nothing has run, and that is not its fault.
+    NotRun,
     Retry(String, Option<Duration>),
 }
 
@@ -154,7 +156,10 @@ impl<E: WebhookEvent, S: InboxStore, P: Promise<E, S>> Crew<E, S, P> {
             Ok(effects) => effects,
             Err(error) => {
                 meter::handled(task.source.as_str(), "inbox", "store_unavailable", watch);
-                return Verdict::Retry(in_one_line(&error), None);
+                tracing::error!(error = %Causes(&error), "the handler could not begin; the delivery is given back");
+                // Not at once, or it would be leased again at once. Who is told to stop does not wait for this.
+                tokio::time::sleep(TROUBLE).await;
+                return Verdict::NotRun;
             }
         };
         // What it waited for was the end of others, or the store: none of it is the handler's time.
@@ -190,6 +195,7 @@ impl<E: WebhookEvent, S: InboxStore, P: Promise<E, S>> Crew<E, S, P> {
         };
         match verdict {
             Verdict::Done(_) => self.unrecorded(task),
+            Verdict::NotRun => self.release(task).await,
             Verdict::Dead(error, reason) => self.bury(task, &error, reason).await,
             Verdict::Retry(error, _) if lease.attempt >= self.settings.max_attempts => {
                 self.bury(task, &error, Reason::Attempts).await
@@ -321,6 +327,7 @@ impl<T> fmt::Debug for Verdict<T> {
         f.write_str(match self {
             Self::Dead(..) => "Dead",
             Self::Done(_) => "Done",
+            Self::NotRun => "NotRun",
             Self::Retry(..) => "Retry",
         })
     }

@@ -159,7 +159,8 @@ pub struct Workers {
 pub struct Drained {
     /// How many handlers were running when it was asked to end, and came to their own end.
     pub finished: usize,
-    /// How many were cut short at the deadline. Their deliveries are due again, the attempt not counted.
+    /// How many were cut short at the deadline, or could not begin for want of the store. Their deliveries are due again,
+    /// the attempt not counted.
     pub released: usize,
 }
 
