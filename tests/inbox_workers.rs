@@ -9,7 +9,7 @@ mod inbox_common;
 mod scripted;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use common::{Event, NOW, Probe};
@@ -17,7 +17,7 @@ use countersign::inbox::{
     Accepted, Entry, Inbox, InboxStore, Query, SqliteEffects, SqliteInbox, State, TransactionalHandlers, Wanted,
 };
 use countersign::testing::FakeClock;
-use countersign::{Clock, Delivery, Outcome};
+use countersign::{Clock, Delivery, Handlers, Outcome};
 use inbox_common::{Folder, incoming, until};
 use scripted::{Answer, Scripted};
 
@@ -178,4 +178,46 @@ async fn draining_does_not_wait_for_what_cannot_begin() {
     let drained = workers.drain(Duration::ZERO).await;
     assert_eq!((drained.finished, drained.released), (0, 1));
     assert_eq!(entries(&store, State::Pending).await[0].attempts, 0);
+}
+
+/// Holds something for as long as it runs, which is for ever.
+#[derive(Clone, Default)]
+struct Holds(Arc<AtomicBool>);
+
+struct Guard(Arc<AtomicBool>);
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::SeqCst);
+    }
+}
+
+impl Handlers for Holds {
+    type Event = Event;
+
+    async fn handle(&self, _event: Event, _delivery: &Delivery) -> Outcome {
+        let _guard = Guard(Arc::clone(&self.0));
+        self.0.store(true, Ordering::SeqCst);
+        std::future::pending().await
+    }
+}
+
+/// Its locks, its open transaction: the next run would meet them.
+#[tokio::test]
+async fn a_handler_that_is_cut_short_is_gone_before_its_delivery_is_given_back() {
+    let (holds, folder, seen) = (Holds::default(), Folder::new(), Arc::new(AtomicUsize::new(0)));
+    let (held, releases) = (Arc::clone(&holds.0), Arc::clone(&seen));
+    let store = Scripted::new(open(&folder), move |operation| {
+        if operation == "release" {
+            assert!(!held.load(Ordering::SeqCst), "the handler holds it still");
+            releases.fetch_add(1, Ordering::SeqCst);
+        }
+        Answer::Good
+    });
+    keep(&store, "hangs", "ok").await;
+    let inbox = Inbox::<Event, _>::new(store.clone());
+    let workers = inbox.workers(holds.clone()).start();
+    until("the handler", async || holds.0.load(Ordering::SeqCst)).await;
+    let drained = workers.drain(Duration::ZERO).await;
+    assert_eq!((drained.released, seen.load(Ordering::SeqCst)), (1, 1));
 }

@@ -91,15 +91,19 @@ impl<E: WebhookEvent, S: InboxStore, P: Promise<E, S>> Crew<E, S, P> {
             Ok(Err(verdict)) => verdict,
             Ok(Ok(ready)) => {
                 step::reached("handler", "starting");
-                let mut run = pin!(self.run(&task, ready));
-                let mut stopped = pin!(holding.stopped());
-                let first = poll_fn(|cx| {
-                    if let Poll::Ready(word) = stopped.as_mut().poll(cx) {
-                        return Poll::Ready(Err(word));
-                    }
-                    run.as_mut().poll(cx).map(Ok)
-                });
-                match first.await {
+                let first = {
+                    let mut run = pin!(self.run(&task, ready));
+                    let mut stopped = pin!(holding.stopped());
+                    poll_fn(|cx| {
+                        if let Poll::Ready(word) = stopped.as_mut().poll(cx) {
+                            return Poll::Ready(Err(word));
+                        }
+                        run.as_mut().poll(cx).map(Ok)
+                    })
+                    .await
+                };
+                // The handler is gone by now, with all that it held: nobody has the delivery before.
+                match first {
                     Ok(verdict) => verdict,
                     Err(Word::Release) => return self.release(&task).await,
                     Err(Word::Lost | Word::Go) => {
