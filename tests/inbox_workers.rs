@@ -221,3 +221,19 @@ async fn a_handler_that_is_cut_short_is_gone_before_its_delivery_is_given_back()
     let drained = workers.drain(Duration::ZERO).await;
     assert_eq!((drained.released, seen.load(Ordering::SeqCst)), (1, 1));
 }
+
+/// What is asked again after a lost answer is told that the lease is over, by whose doing it cannot tell.
+#[tokio::test]
+async fn a_completion_whose_answer_was_lost_is_not_told_as_a_lost_lease() {
+    let (probe, folder, asked) = (Probe::default(), Folder::new(), AtomicUsize::new(0));
+    let store = Scripted::new(open(&folder), move |operation| match operation {
+        "complete" if asked.fetch_add(1, Ordering::SeqCst) == 0 => Answer::Lost,
+        _ => Answer::Good,
+    });
+    keep(&store, "done", "gate").await;
+    let inbox = Inbox::<Event, _>::new(store.clone());
+    let workers = inbox.workers(probe.clone()).start();
+    probe.started().await;
+    let (drained, ()) = tokio::join!(workers.drain(Duration::from_secs(20)), async { probe.open_gate(1) });
+    assert_eq!((drained.finished, entries(&store, State::Done).await.len()), (1, 1));
+}

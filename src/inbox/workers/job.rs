@@ -179,20 +179,27 @@ impl<E: WebhookEvent, S: InboxStore, P: Promise<E, S>> Crew<E, S, P> {
 
     async fn settle(&self, task: &Task, verdict: Verdict<P::Effects>) -> Ended {
         let (store, lease) = (self.inbox.store(), &task.lease);
+        // What may be recorded already, by a call whose answer nobody saw.
+        let mut unseen = None;
         let verdict = match verdict {
             Verdict::Done(effects) => {
                 let completing = self.promise.complete(store, lease, effects, self.now());
                 match timed(named::<S>(), "complete", completing).await {
-                    Ok(settled) => return self.told(task, settled, "done"),
+                    Ok(settled) => return ended(self.told(task, settled, DONE)),
                     Err(CommitError::Effect(error)) if error.is_permanent() => {
                         Verdict::Dead(error.to_string(), Reason::Permanent)
                     }
                     Err(CommitError::Effect(error)) => failed(&error),
-                    // Perhaps it was recorded all the same; then what is tried next finds the lease settled.
-                    Err(CommitError::Inbox(error)) => match self.complete_again(task, error).await {
-                        Ok(ended) => return ended,
-                        Err(verdict) => verdict,
-                    },
+                    Err(CommitError::Inbox(error)) if P::COMPLETES_ALONE => {
+                        tracing::error!(error = %Causes(&error), "the completion could not be recorded yet");
+                        let complete = || store.complete(lease, self.now());
+                        return ended(self.persist(task, "complete", Some(DONE), complete).await);
+                    }
+                    // Where they were not committed, effects are gone, and the handler has to run again.
+                    Err(CommitError::Inbox(error)) => {
+                        unseen = Some(DONE);
+                        Verdict::Retry(in_one_line(&error), None)
+                    }
                 }
             }
             other => other,
@@ -200,38 +207,27 @@ impl<E: WebhookEvent, S: InboxStore, P: Promise<E, S>> Crew<E, S, P> {
         match verdict {
             Verdict::Done(_) => self.unrecorded(task),
             Verdict::NotRun => self.release(task).await,
-            Verdict::Dead(error, reason) => self.bury(task, &error, reason).await,
+            Verdict::Dead(error, reason) => self.bury(task, &error, reason, unseen).await,
             Verdict::Retry(error, _) if lease.attempt >= self.settings.max_attempts => {
-                self.bury(task, &error, Reason::Attempts).await
+                self.bury(task, &error, Reason::Attempts, unseen).await
             }
             Verdict::Retry(error, at_least) => {
                 let pause = self.settings.backoff.draw(lease.attempt).max(at_least.unwrap_or_default());
                 tracing::warn!(%error, pause_ms = pause.as_millis() as u64, "the delivery will be tried again");
                 let retry = || store.retry(lease, self.now().saturating_add(pause), &error, self.now());
-                self.persist(task, "retry", retry).await
+                ended(self.persist(task, RETRY, unseen, retry).await)
             }
         }
     }
 
-    /// A completion that could not be recorded is tried again where nothing else hangs on it. Effects were thrown away
-    /// with their transaction, so the handler has to run again.
-    async fn complete_again(&self, task: &Task, error: InboxError) -> Result<Ended, Verdict<P::Effects>> {
-        if !P::COMPLETES_ALONE {
-            return Err(Verdict::Retry(in_one_line(&error), None));
-        }
-        tracing::error!(error = %Causes(&error), "the completion could not be recorded yet");
-        let store = self.inbox.store();
-        Ok(self.persist(task, "complete", || store.complete(&task.lease, self.now())).await)
-    }
-
-    async fn bury(&self, task: &Task, error: &str, reason: Reason) -> Ended {
+    async fn bury(&self, task: &Task, error: &str, reason: Reason, unseen: Option<&'static str>) -> Ended {
         tracing::error!(error, "the delivery is given up, and kept with the dead");
         let store = self.inbox.store();
-        let ended = self.persist(task, "dead", || store.dead(&task.lease, error, self.now())).await;
-        if ended == Ended::Settled {
+        let recorded = self.persist(task, DEAD, unseen, || store.dead(&task.lease, error, self.now())).await;
+        if recorded == Some(DEAD) {
             meter::buried(task.source.as_str(), reason.as_str(), 1);
         }
-        ended
+        ended(recorded)
     }
 
     async fn release(&self, task: &Task) -> Ended {
@@ -249,44 +245,64 @@ impl<E: WebhookEvent, S: InboxStore, P: Promise<E, S>> Crew<E, S, P> {
         }
     }
 
-    /// Asks a store that cannot answer again, for as long as a lease lasts. Then another worker may have it.
-    async fn persist<F, A>(&self, task: &Task, operation: &'static str, mut ask: F) -> Ended
+    /// Asks a store that cannot answer again, for as long as a lease lasts. Then another worker may have it. `unseen` is
+    /// what a call before this may have recorded without an answer. Tells as what it is recorded, if it is.
+    async fn persist<F, A>(
+        &self,
+        task: &Task,
+        operation: &'static str,
+        mut unseen: Option<&'static str>,
+        mut ask: F,
+    ) -> Option<&'static str>
     where
         F: FnMut() -> A,
         A: Future<Output = Result<Settled, InboxError>>,
     {
-        let until = Instant::now() + self.settings.lease;
+        let how = if operation == "complete" { DONE } else { operation };
+        let until = soon(self.settings.lease);
         let mut pause = Duration::from_millis(50);
         loop {
             match timed(named::<S>(), operation, ask()).await {
                 Ok(settled) => {
-                    let how = if operation == "complete" { "done" } else { operation };
-                    return self.told(task, settled, how);
+                    let Some(how) = unseen.filter(|_| settled == Settled::Superseded) else {
+                        return self.told(task, settled, how);
+                    };
+                    tracing::info!(outcome = how, "webhook worked on: recorded by an earlier try, or taken over");
+                    return Some(self.counted(task, how));
                 }
                 Err(error) if Instant::now() >= until => {
                     let error = Causes(&error);
                     tracing::error!(%error, "how a delivery ended could not be recorded; it will be tried again");
-                    return self.unrecorded(task);
+                    self.unrecorded(task);
+                    return None;
                 }
-                Err(_) => tokio::time::sleep(pause).await,
+                Err(_) => {
+                    unseen = unseen.or(Some(how));
+                    tokio::time::sleep(pause).await;
+                }
             }
             pause = (pause * 2).min(Duration::from_secs(2));
         }
     }
 
-    fn told(&self, task: &Task, settled: Settled, how: &'static str) -> Ended {
+    fn told(&self, task: &Task, settled: Settled, how: &'static str) -> Option<&'static str> {
         match settled {
             Settled::Current => {
                 tracing::info!(outcome = how, "webhook worked on");
-                let last = (how != "retry").then_some(task.lease.attempt);
-                meter::attempted(task.source.as_str(), how, last);
-                Ended::Settled
+                Some(self.counted(task, how))
             }
             Settled::Superseded => {
                 tracing::warn!(outcome = how, "the lease was lost before it was settled; this run has changed nothing");
-                self.lost(task, "settling")
+                self.lost(task, "settling");
+                None
             }
         }
+    }
+
+    fn counted(&self, task: &Task, how: &'static str) -> &'static str {
+        let last = (how != RETRY).then_some(task.lease.attempt);
+        meter::attempted(task.source.as_str(), how, last);
+        how
     }
 
     /// Somebody else has the delivery.
@@ -301,6 +317,15 @@ impl<E: WebhookEvent, S: InboxStore, P: Promise<E, S>> Crew<E, S, P> {
         meter::attempted(task.source.as_str(), "unrecorded", None);
         Ended::Lost
     }
+}
+
+/// What an attempt is recorded as, in logs and metrics; the latter two are operations of a store as well.
+const DONE: &str = "done";
+const DEAD: &str = "dead";
+const RETRY: &str = "retry";
+
+fn ended(recorded: Option<&'static str>) -> Ended {
+    recorded.map_or(Ended::Lost, |_| Ended::Settled)
 }
 
 impl Reason {
