@@ -10,7 +10,7 @@ mod scripted;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::{Event, NOW, Probe};
 use countersign::inbox::{
@@ -236,4 +236,27 @@ async fn a_completion_whose_answer_was_lost_is_not_told_as_a_lost_lease() {
     probe.started().await;
     let (drained, ()) = tokio::join!(workers.drain(Duration::from_secs(20)), async { probe.open_gate(1) });
     assert_eq!((drained.finished, entries(&store, State::Done).await.len()), (1, 1));
+}
+
+/// As when accepts come in by the thousand, and leases cannot be taken.
+#[tokio::test]
+async fn a_store_that_cannot_lease_is_left_alone_however_often_the_bell_rings() {
+    let (folder, claims) = (Folder::new(), Arc::new(AtomicUsize::new(0)));
+    let claimed = Arc::clone(&claims);
+    let store = Scripted::new(open(&folder), move |operation| match operation {
+        "claim" => {
+            claimed.fetch_add(1, Ordering::SeqCst);
+            Answer::Fails
+        }
+        _ => Answer::Good,
+    });
+    let begun = Instant::now();
+    let workers = Inbox::<Event, _>::new(store.clone()).workers(Probe::default()).start();
+    for _ in 0..100 {
+        store.bell().ring();
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let most = 1 + begun.elapsed().as_secs();
+    assert!(claims.load(Ordering::SeqCst) as u64 <= most, "{claims:?} claims in {:?}", begun.elapsed());
+    workers.drain(Duration::from_secs(5)).await;
 }

@@ -53,6 +53,20 @@ enum Woken {
     Stop,
 }
 
+/// What a look at the inbox came to.
+struct Looked {
+    /// How long to wait for more.
+    wait: Duration,
+    /// Whether there may be more already, for whoever has hands.
+    more: bool,
+    /// The store cannot answer: what is accepted meanwhile is no reason to ask it sooner.
+    trouble: bool,
+}
+
+impl Looked {
+    const TROUBLE: Self = Self { wait: TROUBLE, more: false, trouble: true };
+}
+
 type Stop = watch::Receiver<Option<Instant>>;
 
 impl<E: WebhookEvent, S: InboxStore, P: Promise<E, S>> Crew<E, S, P> {
@@ -71,16 +85,17 @@ impl<E: WebhookEvent, S: InboxStore, P: Promise<E, S>> Crew<E, S, P> {
         let mut bell = self.inbox.store.bell().listen();
         loop {
             bell.hush();
-            let Some((wait, more)) = unless_over(self.take(&mut jobs), stop.clone()).await else {
+            let Some(looked) = unless_over(self.take(&mut jobs), stop.clone()).await else {
                 return self.drain(jobs, &stop).await;
             };
             // From now on, however many end meanwhile.
-            let look = soon(wait);
+            let look = soon(looked.wait);
+            let mut bell = (!looked.trouble).then_some(&mut bell);
             loop {
-                match self.wait(&mut jobs, &mut stop, &mut bell, look).await {
+                match self.wait(&mut jobs, &mut stop, bell.as_deref_mut(), look).await {
                     Woken::Stop => return self.drain(jobs, &stop).await,
                     // Whoever ended makes room for what is due already, if there is anything.
-                    Woken::JobEnded if !more => {}
+                    Woken::JobEnded if !looked.more => {}
                     Woken::JobEnded => {
                         gather(&mut jobs).await;
                         break;
@@ -91,12 +106,12 @@ impl<E: WebhookEvent, S: InboxStore, P: Promise<E, S>> Crew<E, S, P> {
         }
     }
 
-    /// Leases what is due and sets to work on it. Tells how long to wait for more, and whether there may be more already.
-    async fn take(self: &Arc<Self>, jobs: &mut JoinSet<Ended>) -> (Duration, bool) {
+    /// Leases what is due and sets to work on it.
+    async fn take(self: &Arc<Self>, jobs: &mut JoinSet<Ended>) -> Looked {
         let Settings { concurrency, lease, max_attempts, look_every, .. } = self.settings;
         let limit = concurrency.saturating_sub(jobs.len());
         if limit == 0 {
-            return (look_every, true);
+            return Looked { wait: look_every, more: true, trouble: false };
         }
         // What has run out by the clock is due to this process too, after a step of the clock, a suspended machine or a
         // store that hung: it would overtake its own handlers.
@@ -105,7 +120,7 @@ impl<E: WebhookEvent, S: InboxStore, P: Promise<E, S>> Crew<E, S, P> {
         }
         let now = self.now();
         if self.held.has_run_out(now) {
-            return (TROUBLE, false);
+            return Looked::TROUBLE;
         }
         let wanted = Wanted { limit, lease, max_attempts };
         match timed(named::<S>(), "claim", self.inbox.store.claim(wanted, now)).await {
@@ -122,26 +137,37 @@ impl<E: WebhookEvent, S: InboxStore, P: Promise<E, S>> Crew<E, S, P> {
                 // An answer that came so late is good for nothing before it is said again. Jobs that lost theirs are told.
                 if count > 0 && until <= self.now() && !self.renew().await {
                     tracing::error!(leases = count, "leases had run out when they were told of; they are left to others");
-                    return (TROUBLE, false);
+                    return Looked::TROUBLE;
                 }
                 for (holding, leased) in taken {
                     jobs.spawn(Arc::clone(self).job(leased, holding));
                 }
                 let next = batch.next_due.map_or(look_every, |next| next.since(now).min(look_every));
-                (next.max(Duration::from_millis(1)), count == limit)
+                Looked { wait: next.max(Duration::from_millis(1)), more: count == limit, trouble: false }
             }
             Err(error) => {
                 tracing::error!(error = %Causes(&error), "the inbox cannot be read; the workers look again in a moment");
-                (TROUBLE, false)
+                Looked::TROUBLE
             }
         }
     }
 
     /// Waits for what comes first. With all hands busy it is only their end, or the order to stop.
-    async fn wait(&self, jobs: &mut JoinSet<Ended>, stop: &mut Stop, bell: &mut Listener, look: Instant) -> Woken {
+    async fn wait(
+        &self,
+        jobs: &mut JoinSet<Ended>,
+        stop: &mut Stop,
+        bell: Option<&mut Listener>,
+        look: Instant,
+    ) -> Woken {
         let busy = jobs.len() >= self.settings.concurrency;
         let mut stopped = pin!(stop.changed());
-        let mut heard = pin!(bell.heard());
+        let mut heard = pin!(async {
+            match bell {
+                Some(bell) => bell.heard().await,
+                None => std::future::pending().await,
+            }
+        });
         let mut timer = pin!(sleep_until(look));
         poll_fn(|cx| {
             if stopped.as_mut().poll(cx).is_ready() {
