@@ -41,6 +41,7 @@ macro_rules! caught {
 
 caught! {
     accepts_twice: AcceptsTwice by of_64_accepts_at_once_one_is_new,
+    buries_all_at_once: BuriesAll by what_has_no_attempt_left_is_buried_in_bounded_steps,
     buries_without_the_error: NoError by a_dead_delivery_is_kept_with_its_error_and_body,
     calls_another_body_a_duplicate: IgnoresBody by another_body_under_one_key_is_a_conflict_in_every_state,
     counts_attempts_when_they_end: CountsLate by attempts_that_end_without_a_word_are_counted_and_the_last_is_the_last,
@@ -66,6 +67,7 @@ caught! {
 #[derive(Clone, Copy, PartialEq)]
 enum Mistake {
     AcceptsTwice,
+    BuriesAll,
     CountsLate,
     CountsReleased,
     EternalLease,
@@ -142,6 +144,10 @@ impl InboxStore for Wrong {
     async fn claim(&self, wanted: Wanted, now: Timestamp) -> Result<Batch, InboxError> {
         self.tamper(Mistake::NoSuspects, "UPDATE countersign_inbox SET silent = 0", []);
         let mut batch = self.inbox.claim(wanted, now).await?;
+        while self.has(Mistake::BuriesAll) && batch.leased.is_empty() && batch.buried > 0 {
+            let next = self.inbox.claim(wanted, now).await?;
+            batch = Batch { buried: batch.buried + next.buried, ..next };
+        }
         if self.has(Mistake::LeasesTwice) {
             let mut first = self.first.lock().unwrap();
             batch.leased.extend(first.clone());

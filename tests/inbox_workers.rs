@@ -69,7 +69,9 @@ async fn what_a_claim_tells_after_its_leases_have_run_out_is_leased_anew_before_
     let store = Scripted::new(open(&folder), move |operation| match operation {
         "claim" if stalled.now() == NOW => {
             let clock = stalled.clone();
-            Answer::Late(Box::pin(async move { drop(clock.advance(LEASE * 2)) }))
+            Answer::Late(Box::pin(async move {
+                clock.advance(LEASE * 2);
+            }))
         }
         _ => Answer::Good,
     });
@@ -138,7 +140,8 @@ async fn what_a_handler_waits_for_before_it_runs_is_not_its_time() {
     keep(&store, "waits", "ok").await;
     let inbox = Inbox::<Event, _>::new(store.clone());
     let workers = inbox.transactional_workers(brief.clone()).time_limit(limit).max_attempts(1).start();
-    until("an end", async || entries(&store, State::Done).await.len() + entries(&store, State::Dead).await.len() > 0).await;
+    until("an end", async || entries(&store, State::Done).await.len() + entries(&store, State::Dead).await.len() > 0)
+        .await;
     assert_eq!(entries(&store, State::Dead).await, []);
     workers.drain(Duration::from_secs(5)).await;
 }
@@ -154,7 +157,8 @@ async fn what_could_not_begin_has_used_up_no_attempt() {
     keep(&store, "patient", "ok").await;
     let inbox = Inbox::<Event, _>::new(store.clone());
     let workers = inbox.transactional_workers(brief.clone()).max_attempts(1).start();
-    until("an end", async || entries(&store, State::Done).await.len() + entries(&store, State::Dead).await.len() > 0).await;
+    until("an end", async || entries(&store, State::Done).await.len() + entries(&store, State::Dead).await.len() > 0)
+        .await;
     assert_eq!(entries(&store, State::Dead).await, []);
     assert_eq!((entries(&store, State::Done).await[0].attempts, brief.0.load(Ordering::SeqCst)), (1, 1));
     workers.drain(Duration::from_secs(5)).await;

@@ -24,8 +24,8 @@ use countersign::{
     RequestView, Settled, Signer, SqliteInbox, StoreError, Timestamp, WhenFull,
 };
 use inbox_common::Folder;
-use scripted::{Answer, Scripted};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use scripted::{Answer, Scripted};
 
 /// The recorder of this process; whoever has the guard is the only one who counts.
 fn exporter() -> (PrometheusHandle, MutexGuard<'static, ()>) {

@@ -60,9 +60,18 @@ pub(super) fn bounded(error: &str) -> String {
     error[..error.floor_char_boundary(MAX_ERROR)].to_owned()
 }
 
-/// What is said of a delivery that is given up without a word, after what was said of it before.
-pub(super) fn last_words(last_error: Option<String>) -> String {
-    last_error.map_or_else(|| SILENT.to_owned(), |last| format!("{SILENT}; before that: {last}"))
+/// What is said of a delivery that is due and has had all its attempts, after what was said of it before. Where it is
+/// `running`, the last of them has ended without a word; otherwise fewer are allowed now than were then.
+pub(super) fn last_words(running: bool, attempts: u32, most: u32, last_error: Option<String>) -> String {
+    let why = if running {
+        SILENT.to_owned()
+    } else {
+        format!("attempt {attempts} was its last, since `max_attempts` is {most} now")
+    };
+    match last_error {
+        Some(last) => format!("{why}; before that: {last}"),
+        None => why,
+    }
 }
 
 /// What is said of a delivery that cannot be read. The error names a column, and never what is in it.

@@ -33,7 +33,7 @@ use crate::verify::StoredDelivery;
 ///   ran out may be given to somebody else under another token; from then on the old one changes nothing
 ///   ([`Settled::Superseded`]). Until then it is good, however late;
 /// - **attempts are counted when they begin**. What is due and has used all its attempts, such as an event that kills
-///   its process, is not leased but goes to the dead;
+///   its process, is not leased but goes to the dead, in steps of about [`Batch::MOST_BURIED`];
 /// - what has ended without a word twice in a row (or once, if two attempts are all there are) is suspected of killing
 ///   its process, and **one suspect is leased at a time**. So what kills its process does not take along, attempt by
 ///   attempt, those that happen to run beside it;
@@ -241,7 +241,8 @@ pub struct Wanted {
 pub struct Batch {
     /// What is leased to it.
     pub leased: Vec<Leased>,
-    /// How many went to the dead, because their last attempt had ended without a word.
+    /// How many went to the dead, because they have had all their attempts. Where there are any, more may be due than was
+    /// leased: claim again.
     pub buried: u64,
     /// When something becomes due next after `now`: a pause ends, or a lease runs out. What is due already and was not
     /// leased, for want of hands or beside a suspect, is not meant; the bell tells of that.
@@ -295,6 +296,12 @@ pub enum CommitError {
     /// The inbox could not be reached, or it failed.
     #[error(transparent)]
     Inbox(#[from] InboxError),
+}
+
+impl Batch {
+    /// About how many go to the dead in one claim at most. Whoever lowers the number of attempts may have hundreds of
+    /// thousands that have had them, and what a claim has leased does not wait for all of those, nor do accepts.
+    pub const MOST_BURIED: u64 = 256;
 }
 
 impl Wanted {

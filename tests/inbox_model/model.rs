@@ -148,7 +148,9 @@ impl Model {
             .count();
         let numbers: BTreeSet<i64> = batch.leased.iter().map(|leased| leased.lease.number).collect();
         let at_once = batch.leased.iter().filter(|leased| suspects.contains(&leased.lease.number)).count();
-        let full = batch.leased.len() == wanted.limit;
+        // Those that were buried may have been in the way of others, which are the next claim's.
+        let cut_short = batch.buried > 0;
+        let full = batch.leased.len() == wanted.limit || cut_short;
         ensure!(batch.leased.len() <= wanted.limit, "{} are leased", batch.leased.len());
         ensure!(numbers.len() == batch.leased.len(), "one is leased twice: {numbers:?}");
         ensure!(at_once <= usize::from(alone), "{at_once} suspects run beside others, or one another");
@@ -174,7 +176,8 @@ impl Model {
             let beside_a_suspect = kind(one) == 0 && (!alone || at_once > 0);
             ensure!(full || beside_a_suspect, "{one:?} is left, and there is room");
             let passed_over = |other: &&&Row| {
-                (kind(other) == kind(one) && other.due > one.due) || (kind(other) > kind(one) && !beside_a_suspect)
+                (kind(other) == kind(one) && other.due > one.due)
+                    || (kind(other) > kind(one) && !beside_a_suspect && !(kind(one) == 0 && cut_short))
             };
             if let Some(other) = taken.iter().find(passed_over) {
                 return Err(format!("{one:?} is left, and {other:?} is not"));
@@ -212,11 +215,12 @@ impl Model {
             }
             ensure!(row.is_due(now) && row.attempts >= wanted.max_attempts, "{row:?} is dead, and might have lived");
             buried += 1;
+            let why = if row.state == State::Running { "without a word" } else { "`max_attempts`" };
             (row.state, row.finished) = (State::Dead, Some(now));
             let before = row.error.take();
             let told = entries.iter().find(|entry| entry.number == number).and_then(|entry| entry.last_error.clone());
             let says = |what: &str| told.as_deref().is_some_and(|told| told.contains(what));
-            ensure!(says("without a word"), "it is dead without saying why: {told:?}");
+            ensure!(says(why), "it is dead without saying why: {told:?}");
             ensure!(before.as_deref().is_none_or(says), "{before:?} is forgotten: {told:?}");
             row.error = told;
             let entity = row.incoming.entity.clone();

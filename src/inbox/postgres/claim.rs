@@ -10,7 +10,7 @@ use super::columns::lock_of;
 use super::rows::{count, leased, optional_time, read};
 use super::settle::Settle;
 use crate::dedupe::Settled;
-use crate::inbox::row::{last_words, malformed_words, tokens};
+use crate::inbox::row::{RUNNING, last_words, malformed_words, tokens};
 use crate::inbox::step;
 use crate::inbox::{Batch, InboxError, Lease, Wanted};
 use crate::remote::Unless;
@@ -33,6 +33,8 @@ struct Spent {
     number: i64,
     token: Vec<u8>,
     entity: Option<i64>,
+    attempts: u32,
+    running: bool,
     last_error: Option<String>,
 }
 
@@ -50,23 +52,25 @@ pub(super) async fn claim(inner: &Arc<Inner>, wanted: Wanted, now: Timestamp) ->
 }
 
 async fn fill(inner: &Arc<Inner>, wanted: Wanted, now: Timestamp, batch: &mut Batch) -> Result<(), InboxError> {
-    // The buried make way for others, so it may take more than one look.
+    let mut room = Batch::MOST_BURIED;
+    // The buried make way for others, so it may take more than one look. What is leased does not wait for that: the next
+    // claim comes soon, and leases run out.
     loop {
         let left = wanted.limit - batch.leased.len();
         let taken = take(inner, Wanted { limit: left, ..wanted }, now, false).await?;
         let suspect = taken.suspect && left > taken.batch.leased.len();
         batch.leased.extend(taken.batch.leased);
         batch.next_due = taken.batch.next_due;
-        let mut buried = bury(inner, &wanted, taken.spent, now, batch).await?;
+        let mut buried = bury(inner, &wanted, taken.spent, now, batch, &mut room).await?;
         buried |= bury_malformed(inner, taken.malformed, now, batch).await?;
         if suspect {
             let taken = take(inner, Wanted { limit: 1, ..wanted }, now, true).await?;
             batch.leased.extend(taken.batch.leased);
             batch.next_due = taken.batch.next_due;
-            buried |= bury(inner, &wanted, taken.spent, now, batch).await?;
+            buried |= bury(inner, &wanted, taken.spent, now, batch, &mut room).await?;
             buried |= bury_malformed(inner, taken.malformed, now, batch).await?;
         }
-        if !buried || batch.leased.len() >= wanted.limit {
+        if !buried || !batch.leased.is_empty() || room == 0 {
             return Ok(());
         }
     }
@@ -115,8 +119,10 @@ fn read_taken(rows: &[Row], drawn: &[u128]) -> Result<Taken, InboxError> {
         let attempts = count(row, "attempts_before")?;
         let token: Option<&[u8]> = read(row, "leased_token")?;
         let Some(token) = token else {
-            let (token, entity) = (read(row, "token_before")?, read(row, "entity_hash")?);
-            taken.spent.push(Spent { number, token, entity, last_error: read(row, "error_before")? });
+            let (token, entity, last_error) =
+                (read(row, "token_before")?, read(row, "entity_hash")?, read(row, "error_before")?);
+            let running = read::<i16>(row, "state_before")? == i16::from(RUNNING);
+            taken.spent.push(Spent { number, token, entity, attempts, running, last_error });
             continue;
         };
         let token = token.try_into().map(u128::from_be_bytes).map_err(InboxError::unavailable)?;
@@ -131,17 +137,23 @@ fn read_taken(rows: &[Row], drawn: &[u128]) -> Result<Taken, InboxError> {
     Ok(taken)
 }
 
-/// Puts what has used up its attempts with the dead, unless somebody else does. Tells whether anything was.
+/// Puts what has used up its attempts with the dead, unless somebody else does, as far as there is `room`. Tells whether
+/// anything was.
 async fn bury(
     inner: &Arc<Inner>,
     wanted: &Wanted,
     spent: Vec<Spent>,
     now: Timestamp,
     batch: &mut Batch,
+    room: &mut u64,
 ) -> Result<bool, InboxError> {
     let any = !spent.is_empty();
-    for Spent { number, token, entity, last_error } in spent {
-        let error = last_words(last_error);
+    for Spent { number, token, entity, attempts, running, last_error } in spent {
+        if *room == 0 {
+            break;
+        }
+        *room -= 1;
+        let error = last_words(running, attempts, wanted.max_attempts, last_error);
         let (now, most) = (now.as_millis(), signed(wanted.max_attempts));
         let params: [&(dyn ToSql + Sync); 6] = [&number, &token, &now, &error, &most, &entity];
         let (rows, _) = inner.in_order(entity.as_slice(), &inner.statements.bury, &params).await?;

@@ -103,7 +103,7 @@ impl Statements {
                 ) AS due_at
             )
             SELECT suspects.due AS suspect, next.due_at AS next_due, due.place, due.number AS due_number,
-                due.attempts AS attempts_before, due.token AS token_before, due.entity AS entity_hash,
+                due.attempts AS attempts_before, due.state AS state_before, due.token AS token_before, due.entity AS entity_hash,
                 due.error_before, leased.token AS leased_token, kept.*
             FROM suspects CROSS JOIN next LEFT JOIN due ON true LEFT JOIN leased USING (number)
             LEFT JOIN LATERAL (

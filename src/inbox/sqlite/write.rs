@@ -136,8 +136,9 @@ fn lease_due(
     ))?;
     let until = wanted.until(now).as_millis();
     let mut left = limit.min(tokens.len());
-    // The buried make way for others, so it may take more than one look.
-    while left > 0 {
+    // The buried make way for others, so it may take more than one look. With too many of them it is another claim's: all
+    // accepts wait for this one.
+    while left > 0 && batch.buried < Batch::MOST_BURIED {
         let looked = params![now.as_millis(), left as i64, wanted.silent_before_suspect()];
         let found = due.query_map(looked, |row| {
             let running = row.get::<_, u8>(4)? == RUNNING;
@@ -147,14 +148,18 @@ fn lease_due(
         if found.is_empty() {
             break;
         }
-        for (number, attempts, entity, last_error, silent) in found {
+        for (number, attempts, entity, last_error, running) in found {
+            if batch.buried >= Batch::MOST_BURIED {
+                break;
+            }
             if attempts >= wanted.max_attempts {
-                bury(tx, number, entity, &last_words(last_error), now)?;
+                let error = last_words(running, attempts, wanted.max_attempts, last_error);
+                bury(tx, number, entity, &error, now)?;
                 batch.buried += 1;
             } else if let Some(token) = tokens.next() {
                 left -= 1;
                 let attempt = attempts.saturating_add(1);
-                lease.execute(params![number, token.to_le_bytes(), until, attempt, silent])?;
+                lease.execute(params![number, token.to_le_bytes(), until, attempt, running])?;
                 let lease = Lease { number, token: *token, attempt };
                 match read.query_row([number], |row| leased(row, lease)) {
                     Ok(leased) => batch.leased.push(leased),

@@ -126,7 +126,10 @@ impl<E: WebhookEvent, S: InboxStore, P: Promise<E, S>> Crew<E, S, P> {
         match timed(named::<S>(), "claim", self.inbox.store.claim(wanted, now)).await {
             Ok(batch) => {
                 if batch.buried > 0 {
-                    tracing::error!(dead = batch.buried, "deliveries have used up their attempts without a word");
+                    tracing::error!(
+                        dead = batch.buried,
+                        "deliveries have had all their attempts, and are kept with the dead"
+                    );
                     // Whose they are is not told.
                     meter::buried("", "silent", batch.buried);
                 }
@@ -136,11 +139,18 @@ impl<E: WebhookEvent, S: InboxStore, P: Promise<E, S>> Crew<E, S, P> {
                 let count = taken.len();
                 // An answer that came so late is good for nothing before it is said again. Jobs that lost theirs are told.
                 if count > 0 && until <= self.now() && !self.renew().await {
-                    tracing::error!(leases = count, "leases had run out when they were told of; they are left to others");
+                    tracing::error!(
+                        leases = count,
+                        "leases had run out when they were told of; they are left to others"
+                    );
                     return Looked::TROUBLE;
                 }
                 for (holding, leased) in taken {
                     jobs.spawn(Arc::clone(self).job(leased, holding));
+                }
+                if batch.buried > 0 {
+                    // They were in the way of others, that may be due.
+                    return Looked { wait: Duration::ZERO, more: true, trouble: false };
                 }
                 let next = batch.next_due.map_or(look_every, |next| next.since(now).min(look_every));
                 Looked { wait: next.max(Duration::from_millis(1)), more: count == limit, trouble: false }

@@ -3,9 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
+
 use super::case::{ANSWERS, Case, LEASE, MAX_ATTEMPTS, TICK, ids};
 use crate::dedupe::Settled;
-use crate::inbox::{Accepted, InboxStore, Replay, State, Wanted};
+use crate::inbox::{Accepted, Batch, InboxStore, Replay, State, Wanted};
 
 /// A worker that died gives its deliveries up with the end of its lease, and not before.
 pub async fn a_lease_that_ran_out_is_given_again_under_another_token<S: InboxStore>(store: Arc<S>) {
@@ -139,6 +141,38 @@ pub async fn what_ended_twice_without_a_word_runs_beside_no_other_such<S: InboxS
     let retried = case.store.retry(&next[0].lease, now, "busy", now).await.expect(ANSWERS);
     assert_eq!(retried, Settled::Current);
     assert_eq!(claim(now).await.len(), 2, "one that has said a word is not suspected any more");
+}
+
+/// As after `max_attempts` was lowered: neither accepts nor what else is leased wait for all of them.
+pub async fn what_has_no_attempt_left_is_buried_in_bounded_steps<S: InboxStore>(store: Arc<S>) {
+    let case = Case::new(store);
+    let spent = usize::try_from(Batch::MOST_BURIED).expect("few") + 44;
+    let spent_ids: Vec<_> = (0..spent).map(|number| format!("spent_{number}")).collect();
+    for some in spent_ids.chunks(50) {
+        join_all(some.iter().map(|id| case.keep(id))).await;
+    }
+    let leased = case.batch(spent, case.start).await.leased;
+    assert_eq!(leased.len(), spent);
+    for some in leased.chunks(50) {
+        let retries = some.iter().map(|leased| case.store.retry(&leased.lease, case.start, "busy", case.start));
+        for settled in join_all(retries).await {
+            assert_eq!(settled.expect(ANSWERS), Settled::Current);
+        }
+    }
+    case.keep("fresh").await;
+    let (mut buried, mut fresh) = (0, Vec::new());
+    while fresh.is_empty() {
+        let wanted = Wanted { limit: 10, lease: LEASE, max_attempts: 1 };
+        let batch = case.store.claim(wanted, case.start).await.expect(ANSWERS);
+        assert!(batch.buried <= Batch::MOST_BURIED, "{} are buried in one claim", batch.buried);
+        assert!(batch.buried > 0 || !batch.leased.is_empty(), "it comes no further");
+        buried += batch.buried;
+        fresh = batch.leased;
+    }
+    assert_eq!((ids(&fresh), buried), (vec!["fresh".to_owned()], spent as u64));
+    let entry = case.entry(leased[0].lease.number).await;
+    let told = entry.last_error.unwrap_or_default();
+    assert!(told.contains("busy") && !told.contains("without a word"), "it did not die without a word: {told}");
 }
 
 /// Not earlier, and with what went wrong.

@@ -30,6 +30,7 @@ pub use lease::{
     a_superseded_lease_can_change_nothing, an_extended_lease_holds_until_its_new_end, any_text_of_an_error_is_taken,
     attempts_that_end_without_a_word_are_counted_and_the_last_is_the_last,
     extending_tells_a_lost_lease_from_the_present_one, what_ended_twice_without_a_word_runs_beside_no_other_such,
+    what_has_no_attempt_left_is_buried_in_bounded_steps,
 };
 pub use list::{entries_are_listed_by_sender_type_id_and_end, entries_are_listed_from_the_newest_on};
 pub use order::{
@@ -95,6 +96,7 @@ macro_rules! inbox_conformance {
             the_next_due_time_is_told
             the_oldest_is_told_though_it_waits
             what_ended_twice_without_a_word_runs_beside_no_other_such
+            what_has_no_attempt_left_is_buried_in_bounded_steps
             what_is_accepted_comes_out_with_everything_that_was_kept
         }
     };
