@@ -213,6 +213,51 @@ fn a_store_that_does_not_answer_in_time_is_not_ready_and_asked_one_at_a_time() {
     assert!(pings as u128 <= most, "{pings} pings in {:?}", start.elapsed());
 }
 
+/// The thread that looks at the stores is blocked by something else, and nobody on any other hears of it.
+#[test]
+fn a_thread_that_is_blocked_does_not_hang_the_probes_of_others() {
+    let within = Duration::from_millis(200);
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let store = Handle(Arc::new(Slow { takes: within / 2, ..Slow::default() }));
+    let readiness = Readiness::builder().receiver(&receiver_with(store.clone())).within(within).build();
+    let (let_go, blocked) = std::sync::mpsc::channel::<()>();
+    let (looks, asked) = (readiness.clone(), store.clone());
+    let thread = std::thread::spawn(move || {
+        runtime().block_on(async {
+            let probe = tokio::spawn(async move { looks.check().await });
+            while asked.0.pings.load(Ordering::Relaxed) == 0 {
+                tokio::task::yield_now().await;
+            }
+            blocked.recv().unwrap();
+            drop(probe.await);
+        });
+    });
+    wait_for("the look", || (store.0.pings.load(Ordering::Relaxed) == 1).then_some(()));
+    runtime().block_on(async {
+        let limit = Duration::from_secs(20);
+        let first = tokio::time::timeout(limit, readiness.check()).await;
+        assert_eq!(first.expect("a probe hangs with a thread that is not its own"), Err(Unready::Store));
+        let ready = async {
+            while readiness.check().await.is_err() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(limit, ready).await.expect("another thread looks in its place");
+    });
+    let_go.send(()).unwrap();
+    thread.join().unwrap();
+}
+
+#[tokio::test]
+async fn an_answer_may_be_good_for_ever() {
+    let store = Handle::default();
+    let readiness = Readiness::builder().receiver(&receiver_with(store.clone())).fresh_for(Duration::MAX).build();
+    for _ in 0..2 {
+        assert_eq!(readiness.check().await, Ok(()));
+    }
+    assert_eq!(store.0.pings.load(Ordering::Relaxed), 1);
+}
+
 #[test]
 fn redis_stopped_frozen_and_started_again() {
     let runtime = tokio::runtime::Runtime::new().unwrap();

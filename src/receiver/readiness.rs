@@ -73,6 +73,9 @@ struct Check {
     ping: Box<dyn Fn() -> Ping + Send + Sync>,
 }
 
+/// How much longer than it may take an answer is waited for: what a busy machine needs to tell it.
+const LATE: Duration = Duration::from_millis(250);
+
 type Ping = Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
 
 impl Readiness {
@@ -113,7 +116,10 @@ impl Readiness {
         }
         self.inner.checks.iter().try_for_each(|check| (check.now)())?;
         let mut found = self.inner.look();
-        let found = found.wait_for(Option::is_some).await.ok().and_then(|found| *found);
+        let found = found.wait_for(Option::is_some);
+        // Whoever asks may do so on a thread that something has blocked since; then nothing is heard of it.
+        let found = timeout(self.inner.within.saturating_add(LATE), found).await;
+        let found = found.ok().and_then(Result::ok).and_then(|found| *found);
         // A look that ended without a word has found nothing good.
         found.unwrap_or(Err(Unready::Store))
     }
@@ -121,13 +127,16 @@ impl Readiness {
 
 impl Inner {
     /// The last look at the stores, where it is fresh or under way; a new one otherwise. It is a task of its own, so that
-    /// a probe that hangs up does not make the next one begin anew.
+    /// a probe that hangs up does not make the next one begin anew. One that is under way for too long has its thread
+    /// blocked: it is begun anew, perhaps on another.
     fn look(&self) -> watch::Receiver<Option<Result<(), Unready>>> {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
         if let Some(look) = &*last {
+            let age = now.saturating_duration_since(look.begun);
             let under_way = look.found.borrow().is_none() && look.found.has_changed().is_ok();
-            if under_way || now < look.begun + self.fresh_for {
+            let good = if under_way { age < self.within.saturating_mul(2) } else { age < self.fresh_for };
+            if good {
                 return look.found.clone();
             }
         }
