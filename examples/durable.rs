@@ -98,7 +98,7 @@ async fn main() -> Result<(), Failure> {
 async fn receive(file: &Path) -> Result<(), Failure> {
     let inbox = Inbox::new(SqliteInbox::open(file)?);
     // The lease says how long after the death of a process its work is taken up; 30 s unless set.
-    let workers = inbox.transactional_workers(Ledger).lease(Duration::from_secs(1)).start();
+    let workers = inbox.transactional_workers(Ledger).lease(Duration::from_secs(1)).start()?;
     let receiver = Receiver::builder(kycgenie::scheme(), Keyring::single(Secret::new(SECRET)?)).inbox(inbox).build()?;
     let (addr, server) = listen(0, move || receiver.at(PATH))?;
     println!("{addr}");

@@ -165,7 +165,7 @@ async fn main() -> Result<(), Failure> {
     let inbox = Inbox::new(SqliteInbox::open(&file)?);
     let ledger = rusqlite::Connection::open(&file)?;
     ledger.execute_batch("CREATE TABLE cleared (screening TEXT)")?;
-    let workers = inbox.transactional_workers(Ledger).start();
+    let workers = inbox.transactional_workers(Ledger).start()?;
     let receiver = Receiver::builder(kycgenie::scheme(), signer_keys).inbox(inbox.clone()).build()?;
     let (addr, server) = serve(move || receiver.at("/webhooks/kycgenie"))?;
     let body = r#"{"event":"screening.completed","data":{"screening_id":"scr_1"}}"#;

@@ -48,7 +48,7 @@ async fn main() -> Result<(), Failure> {
 
     let file = std::env::temp_dir().join(format!("countersign-metrics-{}.sqlite", std::process::id()));
     let inbox = Inbox::new(SqliteInbox::open(&file)?);
-    let workers = inbox.workers(Compliance).sample_every(Duration::from_secs(if serve { 15 } else { 1 })).start();
+    let workers = inbox.workers(Compliance).sample_every(Duration::from_secs(if serve { 15 } else { 1 })).start()?;
     let keyring = Keyring::single(Secret::new(SECRET)?);
     let receiver = Receiver::builder(kycgenie::scheme(), keyring).inbox(inbox.clone()).build()?;
     let readiness = Readiness::builder().receiver(&receiver).build();

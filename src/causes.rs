@@ -1,4 +1,5 @@
-//! An error with its causes, in one line: what a log needs, since most errors of a network say nothing by themselves.
+//! An error with its causes, in one line: what a log needs, since most errors of a network say nothing by themselves. And
+//! several mistakes in one line.
 
 use std::error::Error;
 use std::fmt;
@@ -25,6 +26,18 @@ pub(crate) fn in_one_line(error: &(dyn Error + 'static)) -> String {
         cause = error.source();
     }
     text
+}
+
+/// Every mistake of a builder's settings, in one line.
+pub(crate) struct Listed<'a, M>(pub(crate) &'a [M]);
+
+impl<M: fmt::Display> fmt::Display for Listed<'_, M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, mistake) in self.0.iter().enumerate() {
+            write!(f, "{}{mistake}", if at == 0 { "" } else { "; " })?;
+        }
+        Ok(())
+    }
 }
 
 #[cfg(test)]

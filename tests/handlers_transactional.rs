@@ -138,7 +138,7 @@ async fn what_handlers_write_is_there_once_and_by_those_that_want_it() {
     }
     let handlers = Ledger::default();
     let inbox = Inbox::new(store);
-    let workers = inbox.transactional_workers(handlers.clone()).backoff(PROMPT).start();
+    let workers = inbox.transactional_workers(handlers.clone()).backoff(PROMPT).start().unwrap();
     until("all are done, or dead", async || {
         let stats = inbox.store().stats().await.unwrap();
         (stats.done, stats.dead) == (5, 1)
@@ -208,7 +208,7 @@ async fn for_an_event_that_nobody_wants_no_transaction_is_begun_and_nothing_deco
         assert_eq!(store.accept(delivery(id, event_type, data), SystemClock.now()).await.unwrap(), Accepted::New);
     }
     let inbox = Inbox::new(store);
-    let workers = inbox.transactional_workers(Picky).backoff(PROMPT).start();
+    let workers = inbox.transactional_workers(Picky).backoff(PROMPT).start().unwrap();
     until("all are done", async || inbox.store().stats().await.unwrap().done == 3).await;
     workers.drain(Duration::from_secs(5)).await;
     assert_eq!(begun.load(Ordering::SeqCst), 1, "for the payment alone");

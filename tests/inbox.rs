@@ -117,7 +117,7 @@ async fn the_same_handlers_run_inline_and_from_the_inbox() {
         let post = signed("msg_1", job("ok"));
         assert_eq!(inline.receive(RequestView::new(&post.headers, post.body.clone()), NOW).await.status(), 200);
         let inbox = inbox(folder);
-        let workers = inbox.workers(handlers).start();
+        let workers = inbox.workers(handlers).start().unwrap();
         assert_eq!(deliver(&receiver(&inbox), "msg_1", job("ok")).await, 200);
         until_count(&inbox, State::Done, 1).await;
         workers.drain(Duration::from_secs(5)).await;
@@ -164,7 +164,7 @@ mod with_macros {
     async fn one_impl_block_runs_inline_and_from_the_inbox_unchanged() {
         let (inline, durable, folder) = (Compliance::default(), Compliance::default(), Folder::new());
         let inbox = Inbox::<Event, _>::new(SqliteInbox::open(folder.file()).unwrap());
-        let workers = inbox.workers(durable.clone()).concurrency(1).start();
+        let workers = inbox.workers(durable.clone()).concurrency(1).start().unwrap();
         let builder = || Receiver::builder(scheme(), keyring()).clock(FakeClock::at(NOW));
         let now_or_later =
             (builder().handlers(inline.clone()).build().unwrap(), builder().inbox(inbox.clone()).build().unwrap());
@@ -191,7 +191,7 @@ async fn what_always_fails_is_dead_after_exactly_the_maximum_and_nobody_else_is_
     let (probe, folder) = (Probe::default(), Folder::new());
     let inbox = inbox(&folder);
     let receiver = receiver(&inbox);
-    let workers = inbox.workers(probe.clone()).max_attempts(4).backoff(PROMPT).concurrency(2).start();
+    let workers = inbox.workers(probe.clone()).max_attempts(4).backoff(PROMPT).concurrency(2).start().unwrap();
     for (id, body) in [
         ("fails", job("fail")),
         ("panics", job("panic")),
@@ -228,7 +228,7 @@ async fn what_always_fails_is_dead_after_exactly_the_maximum_and_nobody_else_is_
     let (_, kept) = inbox.store().show(number).await.unwrap().unwrap();
     assert_eq!(kept.raw, job("fail"));
     assert_eq!(inbox.store().replay(Replay::One(number), SystemClock.now()).await.unwrap(), 1);
-    let workers = inbox.workers(probe.clone()).max_attempts(2).backoff(PROMPT).start();
+    let workers = inbox.workers(probe.clone()).max_attempts(2).backoff(PROMPT).start().unwrap();
     until("two more runs", async || probe.runs("fails") == 6).await;
     until_count(&inbox, State::Dead, 6).await;
     workers.drain(Duration::from_secs(5)).await;
@@ -241,7 +241,7 @@ async fn workers_wake_up_at_once_and_for_what_is_due_without_looking_all_the_tim
     let receiver = receiver(&inbox);
     let hour = Duration::from_hours(1);
     let pause = Backoff { shortest: Duration::from_millis(300), longest: Duration::from_millis(600) };
-    let workers = inbox.workers(probe.clone()).look_every(hour).backoff(pause).start();
+    let workers = inbox.workers(probe.clone()).look_every(hour).backoff(pause).start().unwrap();
     tokio::time::sleep(Duration::from_millis(50)).await;
     let accepted = Instant::now();
     assert_eq!(deliver(&receiver, "bell", job("fail_once")).await, 200);
@@ -261,7 +261,7 @@ async fn what_another_process_accepted_is_found_though_others_keep_ending() {
     for number in 0..6 {
         assert_eq!(deliver(&receiver(&ours), &format!("msg_{number}"), job("gate")).await, 200);
     }
-    let workers = ours.workers(probe.clone()).look_every(look).concurrency(16).start();
+    let workers = ours.workers(probe.clone()).look_every(look).concurrency(16).start().unwrap();
     for _ in 0..6 {
         probe.started().await;
     }
@@ -285,7 +285,7 @@ async fn draining_does_not_wait_for_a_store_that_does_not_answer() {
     let store = SqliteInbox::builder(folder.file()).busy_timeout(Duration::from_mins(2)).open().unwrap();
     let other = Connection::open(folder.file()).unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
-    let workers = Inbox::<Event, _>::new(store.clone()).workers(Probe::default()).start();
+    let workers = Inbox::<Event, _>::new(store.clone()).workers(Probe::default()).start().unwrap();
     tokio::time::sleep(Duration::from_millis(50)).await;
     let drained = tokio::time::timeout(Duration::from_secs(30), workers.drain(Duration::ZERO)).await;
     other.execute_batch("ROLLBACK").unwrap();
@@ -298,7 +298,7 @@ async fn no_more_run_at_once_than_were_allowed() {
     let (probe, folder) = (Probe::default(), Folder::new());
     let inbox = inbox(&folder);
     let receiver = receiver(&inbox);
-    let workers = inbox.workers(probe.clone()).concurrency(3).start();
+    let workers = inbox.workers(probe.clone()).concurrency(3).start().unwrap();
     for number in 0..10 {
         assert_eq!(deliver(&receiver, &format!("msg_{number}"), job("gate")).await, 200);
     }
@@ -318,7 +318,7 @@ async fn a_lease_is_renewed_for_as_long_as_its_handler_runs() {
     let (probe, folder) = (Probe::default(), Folder::new());
     let inbox = inbox(&folder);
     let lease = Duration::from_millis(300);
-    let crew = || inbox.workers(probe.clone()).lease(lease).look_every(Duration::from_millis(20)).start();
+    let crew = || inbox.workers(probe.clone()).lease(lease).look_every(Duration::from_millis(20)).start().unwrap();
     let (one, other) = (crew(), crew());
     assert_eq!(deliver(&receiver(&inbox), "slow", job("gate")).await, 200);
     probe.started().await;
@@ -336,7 +336,7 @@ async fn draining_lets_handlers_end_and_gives_back_what_takes_too_long() {
     let (probe, folder) = (Probe::default(), Folder::new());
     let inbox = inbox(&folder);
     let receiver = receiver(&inbox);
-    let workers = inbox.workers(probe.clone()).start();
+    let workers = inbox.workers(probe.clone()).start().unwrap();
     assert_eq!(deliver(&receiver, "ends", job("gate")).await, 200);
     assert_eq!(deliver(&receiver, "hangs", job("hang_once")).await, 200);
     probe.started().await;
@@ -350,7 +350,7 @@ async fn draining_lets_handlers_end_and_gives_back_what_takes_too_long() {
     let pending = entries(&inbox, State::Pending).await;
     assert_eq!(pending.iter().map(|entry| entry.attempts).collect::<Vec<_>>(), [0, 0], "no attempt was lost");
     assert_eq!(entries(&inbox, State::Running).await, [], "no lease is left behind");
-    let workers = inbox.workers(probe.clone()).start();
+    let workers = inbox.workers(probe.clone()).start().unwrap();
     until_count(&inbox, State::Done, 3).await;
     assert_eq!((probe.runs("ends"), probe.runs("hangs"), probe.runs("late")), (1, 2, 1));
     workers.drain(Duration::from_secs(5)).await;
@@ -389,7 +389,7 @@ async fn deliveries_of_one_entity_run_in_order_and_one_at_a_time() {
     let inbox = Inbox::new(store).in_order_by_pointer("/data/entity");
     let receiver = receiver(&inbox);
     let orderly = Orderly::default();
-    let workers = inbox.workers(orderly.clone()).concurrency(8).start();
+    let workers = inbox.workers(orderly.clone()).concurrency(8).start().unwrap();
     for number in 0..20 {
         for entity in ["a", "b", "c"] {
             let body = format!(r#"{{"event":"job","data":{{"run":"ok","entity":"{entity}"}}}}"#);
@@ -455,7 +455,7 @@ fn a_handler_that_froze_past_its_lease_changes_nothing_when_it_goes_on() {
         move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
-                let workers = inbox.transactional_workers(ledger).lease(Duration::from_millis(200)).start();
+                let workers = inbox.transactional_workers(ledger).lease(Duration::from_millis(200)).start().unwrap();
                 until_run(&runs, 2).await;
                 workers.drain(Duration::from_secs(5)).await
             })
@@ -467,7 +467,7 @@ fn a_handler_that_froze_past_its_lease_changes_nothing_when_it_goes_on() {
         until_run(&runs, 1).await;
         let gate = Arc::new(Semaphore::new(0));
         let ledger = Ledger { runs: Arc::clone(&runs), wait: Wait::Gate(Arc::clone(&gate)) };
-        let workers = inbox.transactional_workers(ledger).look_every(Duration::from_millis(20)).start();
+        let workers = inbox.transactional_workers(ledger).look_every(Duration::from_millis(20)).start().unwrap();
         until_run(&runs, 2).await;
         // The second is at work, and holds the delivery, when the first goes on and comes to its end.
         let_go.send(()).unwrap();
@@ -502,7 +502,7 @@ async fn what_was_forged_in_the_file_is_found_out_when_it_is_verified_again() {
     let set = "UPDATE countersign_inbox SET fingerprint = ?1 WHERE delivery_id = 'forged'";
     file.execute(set, [fingerprint]).unwrap();
     let verifier = Verifier::new(scheme(), keyring()).unwrap();
-    let workers = inbox.workers(probe.clone()).verify_again(verifier).start();
+    let workers = inbox.workers(probe.clone()).verify_again(verifier).start().unwrap();
     until_count(&inbox, State::Dead, 2).await;
     until_count(&inbox, State::Done, 1).await;
     workers.drain(Duration::from_secs(5)).await;
@@ -532,7 +532,7 @@ async fn the_effect_key_is_the_same_in_every_run_and_another_for_every_delivery(
     let (keys, folder) = (Keys::default(), Folder::new());
     let inbox = inbox(&folder);
     let receiver = receiver(&inbox);
-    let workers = inbox.workers(keys.clone()).backoff(PROMPT).start();
+    let workers = inbox.workers(keys.clone()).backoff(PROMPT).start().unwrap();
     assert_eq!(deliver(&receiver, "msg_1", job("ok")).await, 200);
     until_count(&inbox, State::Done, 1).await;
     assert_eq!(deliver(&receiver, "msg_2", job("ok")).await, 200);
@@ -555,6 +555,24 @@ fn an_inbox_that_forgets_before_the_sender_does_is_refused() {
     let inbox = Inbox::<Event, _>::new(store);
     let refused = Receiver::builder(scheme(), keyring()).inbox(inbox).build().unwrap_err();
     assert!(refused.to_string().contains("`retention` of 3600 s is too short"), "{refused}");
+}
+
+/// Without the slash it would order nothing, and nobody would be told.
+#[test]
+fn every_mistake_in_the_settings_of_an_inbox_is_found_when_its_receiver_is_built() {
+    let folder = Folder::new();
+    let build = |inbox: Inbox<Event, SqliteInbox>| Receiver::builder(scheme(), keyring()).inbox(inbox).build();
+    for pointer in ["data/entity_id", "", "/data~2", "/~"] {
+        let refused = build(inbox(&folder).in_order_by_pointer(pointer).answer_within(Duration::ZERO)).unwrap_err();
+        let mistakes: Vec<_> = refused.mistakes().collect();
+        assert_eq!(mistakes.len(), 2, "{pointer}: {mistakes:?}");
+        let says = format!("`in_order_by_pointer` is {pointer:?}");
+        assert!(mistakes[0].starts_with(&says) && mistakes[0].ends_with("such as \"/data/entity_id\""), "{refused}");
+        assert!(mistakes[1].starts_with("`answer_within` is zero"), "{refused}");
+    }
+    assert!(build(inbox(&folder).in_order_by_pointer("/data/entity_id")).is_ok());
+    let by_code = inbox(&folder).in_order_by_pointer("data").in_order_by(|_| None);
+    assert!(build(by_code).is_ok(), "what is not used is not wrong");
 }
 
 #[test]

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use common::{Event, NOW, Probe};
 use countersign::inbox::{
     Accepted, Entry, Inbox, InboxStore, Query, SqliteEffects, SqliteInbox, State, TransactionalHandlers, Wanted,
+    WorkersMistake,
 };
 use countersign::testing::FakeClock;
 use countersign::{Clock, Delivery, Handlers, Outcome};
@@ -49,7 +50,7 @@ async fn a_clock_that_steps_forward_has_no_worker_take_what_it_holds() {
     let (probe, folder, clock) = (Probe::default(), Folder::new(), FakeClock::at(NOW));
     let store = open(&folder);
     let inbox = Inbox::<Event, _>::new(store.clone()).clock(clock.clone());
-    let workers = inbox.workers(probe.clone()).lease(LEASE).start();
+    let workers = inbox.workers(probe.clone()).lease(LEASE).start().unwrap();
     keep(&store, "held", "gate").await;
     probe.started().await;
     clock.advance(Duration::from_hours(1));
@@ -77,7 +78,7 @@ async fn what_a_claim_tells_after_its_leases_have_run_out_is_leased_anew_before_
     });
     keep(&store, "late", "gate").await;
     let inbox = Inbox::<Event, _>::new(store.clone()).clock(clock.clone());
-    let workers = inbox.workers(probe.clone()).lease(LEASE).start();
+    let workers = inbox.workers(probe.clone()).lease(LEASE).start().unwrap();
     probe.started().await;
     let running = entries(&store, State::Running).await;
     assert!(running[0].due_at > Some(clock.now()), "it runs under a lease that is over: {running:?}");
@@ -104,7 +105,7 @@ async fn what_somebody_took_before_a_late_claim_was_told_of_it_does_not_run_here
     });
     keep(&store, "taken", "ok").await;
     let inbox = Inbox::<Event, _>::new(store.clone()).clock(clock.clone());
-    let workers = inbox.workers(probe.clone()).lease(LEASE).start();
+    let workers = inbox.workers(probe.clone()).lease(LEASE).start().unwrap();
     until("the claim", async || clock.now() > NOW).await;
     keep(&store, "ours", "ok").await;
     until_count(&store, State::Done, 1).await;
@@ -139,7 +140,7 @@ async fn what_a_handler_waits_for_before_it_runs_is_not_its_time() {
     });
     keep(&store, "waits", "ok").await;
     let inbox = Inbox::<Event, _>::new(store.clone());
-    let workers = inbox.transactional_workers(brief.clone()).time_limit(limit).max_attempts(1).start();
+    let workers = inbox.transactional_workers(brief.clone()).time_limit(limit).max_attempts(1).start().unwrap();
     until("an end", async || entries(&store, State::Done).await.len() + entries(&store, State::Dead).await.len() > 0)
         .await;
     assert_eq!(entries(&store, State::Dead).await, []);
@@ -156,7 +157,7 @@ async fn what_could_not_begin_has_used_up_no_attempt() {
     });
     keep(&store, "patient", "ok").await;
     let inbox = Inbox::<Event, _>::new(store.clone());
-    let workers = inbox.transactional_workers(brief.clone()).max_attempts(1).start();
+    let workers = inbox.transactional_workers(brief.clone()).max_attempts(1).start().unwrap();
     until("an end", async || entries(&store, State::Done).await.len() + entries(&store, State::Dead).await.len() > 0)
         .await;
     assert_eq!(entries(&store, State::Dead).await, []);
@@ -177,7 +178,7 @@ async fn draining_does_not_wait_for_what_cannot_begin() {
     });
     keep(&store, "waits", "ok").await;
     let inbox = Inbox::<Event, _>::new(store.clone());
-    let workers = inbox.transactional_workers(brief).start();
+    let workers = inbox.transactional_workers(brief).start().unwrap();
     until("a begin", async || begins.load(Ordering::SeqCst) > 0).await;
     let drained = workers.drain(Duration::ZERO).await;
     assert_eq!((drained.finished, drained.released), (0, 1));
@@ -220,7 +221,7 @@ async fn a_handler_that_is_cut_short_is_gone_before_its_delivery_is_given_back()
     });
     keep(&store, "hangs", "ok").await;
     let inbox = Inbox::<Event, _>::new(store.clone());
-    let workers = inbox.workers(holds.clone()).start();
+    let workers = inbox.workers(holds.clone()).start().unwrap();
     until("the handler", async || holds.0.load(Ordering::SeqCst)).await;
     let drained = workers.drain(Duration::ZERO).await;
     assert_eq!((drained.released, seen.load(Ordering::SeqCst)), (1, 1));
@@ -236,7 +237,7 @@ async fn a_completion_whose_answer_was_lost_is_not_told_as_a_lost_lease() {
     });
     keep(&store, "done", "gate").await;
     let inbox = Inbox::<Event, _>::new(store.clone());
-    let workers = inbox.workers(probe.clone()).start();
+    let workers = inbox.workers(probe.clone()).start().unwrap();
     probe.started().await;
     let (drained, ()) = tokio::join!(workers.drain(Duration::from_secs(20)), async { probe.open_gate(1) });
     assert_eq!((drained.finished, entries(&store, State::Done).await.len()), (1, 1));
@@ -255,7 +256,7 @@ async fn a_store_that_cannot_lease_is_left_alone_however_often_the_bell_rings() 
         _ => Answer::Good,
     });
     let begun = Instant::now();
-    let workers = Inbox::<Event, _>::new(store.clone()).workers(Probe::default()).start();
+    let workers = Inbox::<Event, _>::new(store.clone()).workers(Probe::default()).start().unwrap();
     for _ in 0..100 {
         store.bell().ring();
         tokio::time::sleep(Duration::from_millis(1)).await;
@@ -263,4 +264,54 @@ async fn a_store_that_cannot_lease_is_left_alone_however_often_the_bell_rings() 
     let most = 1 + begun.elapsed().as_secs();
     assert!(claims.load(Ordering::SeqCst) as u64 <= most, "{claims:?} claims in {:?}", begun.elapsed());
     workers.drain(Duration::from_secs(5)).await;
+}
+
+#[test]
+fn every_mistake_in_the_settings_of_workers_is_found_when_they_start() {
+    let folder = Folder::new();
+    let inbox = Inbox::<Event, _>::new(open(&folder));
+    let workers = || inbox.workers(Probe::default());
+    let all = workers()
+        .concurrency(0)
+        .max_attempts(0)
+        .time_limit(Duration::ZERO)
+        .lease(Duration::MAX)
+        .look_every(Duration::ZERO)
+        .prune_every(Duration::ZERO);
+    let error = all.start().unwrap_err();
+    let zero = Duration::ZERO;
+    let expected = [
+        WorkersMistake::Concurrency { given: 0 },
+        WorkersMistake::MaxAttempts,
+        WorkersMistake::TimeLimit,
+        WorkersMistake::Lease { given: Duration::MAX },
+        WorkersMistake::LookEvery { given: zero },
+        WorkersMistake::PruneEvery { given: zero },
+    ];
+    assert_eq!(error.mistakes(), expected);
+    for mistake in ["`concurrency` is 0; set it to 1 to 65536, such as 16; ", "`time_limit` is zero"] {
+        assert!(error.to_string().contains(mistake), "{error}");
+    }
+    let short = Duration::from_millis(29);
+    let error = workers().concurrency(65_537).lease(short).start().unwrap_err();
+    let expected = [WorkersMistake::Concurrency { given: 65_537 }, WorkersMistake::Lease { given: short }];
+    assert_eq!(error.mistakes(), expected);
+    #[cfg(feature = "metrics")]
+    {
+        let error = workers().sample_every(zero).start().unwrap_err();
+        assert_eq!(error.mistakes(), [WorkersMistake::SampleEvery { given: zero }]);
+    }
+}
+
+/// More than can be added to a moment.
+#[tokio::test]
+async fn workers_take_any_length_of_time_that_is_long_enough() {
+    let (probe, folder) = (Probe::default(), Folder::new());
+    let store = open(&folder);
+    let (max, day) = (Duration::MAX, Duration::from_hours(24));
+    let workers = Inbox::<Event, _>::new(store.clone()).workers(probe.clone());
+    let workers = workers.time_limit(max).lease(day).look_every(max).prune_every(max).start().unwrap();
+    keep(&store, "ok", "ok").await;
+    until_count(&store, State::Done, 1).await;
+    workers.drain(max).await;
 }

@@ -223,7 +223,8 @@ fn every_metric_is_in_a_scrape_with_its_value() {
         .lease(Duration::from_millis(300))
         .sample_every(Duration::from_millis(20))
         .prune_every(Duration::from_millis(20))
-        .start();
+        .start()
+        .unwrap();
     wait_for("two handlers that wait", || (worker.runs("in_4") + worker.runs("in_5") == 2).then_some(()));
     wait_for("the others", || {
         let seen = scrape();
@@ -310,7 +311,7 @@ fn a_dead_letter_whose_record_was_answered_late_is_counted_and_no_lease_is_lost(
         let mut hopeless = inbox_common::incoming("hopeless");
         hopeless.delivery.raw = job("permanent").into();
         hopeless.fingerprint = Fingerprint::of(&hopeless.delivery.raw);
-        let workers = Inbox::<common::Event, _>::new(store.clone()).workers(Probe::default()).start();
+        let workers = Inbox::<common::Event, _>::new(store.clone()).workers(Probe::default()).start().unwrap();
         assert_eq!(store.accept(hopeless, NOW).await.unwrap(), Accepted::New);
         let dead = async || seen().value("countersign_attempts_total", &[source]).is_some();
         inbox_common::until("the end of the attempt", dead).await;

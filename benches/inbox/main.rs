@@ -226,9 +226,9 @@ fn work_off<E: Engine>(engine: &mut E, store: &E::Store, transactional: bool) ->
     let started = Instant::now();
     let workers = block_on(async {
         if transactional {
-            inbox.transactional_workers(Ledger).concurrency(64).start()
+            inbox.transactional_workers(Ledger).concurrency(64).start().expect("workers")
         } else {
-            inbox.workers(Nothing).concurrency(64).start()
+            inbox.workers(Nothing).concurrency(64).start().expect("workers")
         }
     });
     while engine.is_at_work() {

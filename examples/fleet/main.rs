@@ -56,7 +56,7 @@ async fn work(place: &Place) -> Result<(), Failure> {
     let workers = Inbox::new(store)
         .transactional_workers(ledger)
         .lease(Duration::from_secs(2)) // how long after its death its work is taken up by another; 30 s unless set
-        .start();
+        .start()?;
     println!("ready");
     signal(SignalKind::terminate())?.recv().await;
     workers.drain(Duration::from_secs(20)).await;

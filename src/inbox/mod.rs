@@ -30,7 +30,7 @@ pub use sqlite::{SqliteEffects, SqliteInbox, SqliteInboxBuilder, SqliteInboxErro
 pub use store::{
     Accepted, Batch, CommitError, InboxError, InboxStore, Incoming, Lease, Leased, TransactionalStore, Wanted,
 };
-pub use workers::{Drained, Workers, WorkersBuilder};
+pub use workers::{Drained, Workers, WorkersBuilder, WorkersError, WorkersMistake};
 
 pub use crate::verify::StoredDelivery;
 
@@ -51,7 +51,7 @@ use std::time::Duration;
 
 use crate::dispatch::Handlers;
 use crate::event::WebhookEvent;
-use crate::scheme::find_by_pointer;
+use crate::scheme::{find_by_pointer, points_inside};
 use crate::time::{Clock, SystemClock};
 use crate::verify::Delivery;
 
@@ -63,6 +63,8 @@ pub struct Inbox<E, S> {
     store: Arc<S>,
     clock: Arc<dyn Clock>,
     entity: Option<EntityOf>,
+    /// What `entity` was made of, where it was.
+    pointer: Option<Arc<str>>,
     answer_within: Duration,
     event: PhantomData<fn() -> E>,
 }
@@ -78,6 +80,7 @@ impl<E: WebhookEvent, S: InboxStore> Inbox<E, S> {
             store: Arc::new(store),
             clock: Arc::new(SystemClock),
             entity: None,
+            pointer: None,
             answer_within: Duration::from_secs(5),
             event: PhantomData,
         }
@@ -91,18 +94,22 @@ impl<E: WebhookEvent, S: InboxStore> Inbox<E, S> {
     /// without being named.
     #[must_use]
     pub fn in_order_by(self, entity: impl Fn(&Delivery) -> Option<String> + Send + Sync + 'static) -> Self {
-        Self { entity: Some(Arc::new(entity)), ..self }
+        Self { entity: Some(Arc::new(entity)), pointer: None, ..self }
     }
 
     /// The same by a string or a whole number in the body, at an RFC 6901 pointer through objects, such as
-    /// `/data/entity_id`. Deliveries without it are not held up.
+    /// `/data/entity_id`. Deliveries without it are not held up. What is no such pointer is found by
+    /// [`ReceiverBuilder::build`](crate::ReceiverBuilder::build).
     #[must_use]
     pub fn in_order_by_pointer(self, pointer: &str) -> Self {
-        let pointer = pointer.to_owned();
-        self.in_order_by(move |delivery| find_by_pointer(delivery.raw(), &pointer))
+        let pointer = Arc::<str>::from(pointer);
+        let followed = Arc::clone(&pointer);
+        let ordered = self.in_order_by(move |delivery| find_by_pointer(delivery.raw(), &followed));
+        Self { pointer: Some(pointer), ..ordered }
     }
 
-    /// How long a receiver waits for the store before it asks the sender to come back; 5 s unless set.
+    /// How long a receiver waits for the store before it asks the sender to come back; 5 s unless set. No time at all is
+    /// refused by [`ReceiverBuilder::build`](crate::ReceiverBuilder::build).
     #[must_use]
     pub fn answer_within(self, limit: Duration) -> Self {
         Self { answer_within: limit, ..self }
@@ -162,6 +169,22 @@ impl<E, S: InboxStore> Inbox<E, S> {
 }
 
 impl<E, S> Inbox<E, S> {
+    /// What is wrong with what a receiver makes use of, one text each, with what would work.
+    fn mistakes(&self) -> Vec<String> {
+        let mut mistakes = Vec::new();
+        if let Some(pointer) = self.pointer.as_deref().filter(|pointer| !points_inside(pointer)) {
+            mistakes.push(format!(
+                "`in_order_by_pointer` is {pointer:?}, which is found in no body; write an RFC 6901 pointer, such as \
+                 \"/data/entity_id\""
+            ));
+        }
+        if self.answer_within.is_zero() {
+            mistakes
+                .push("`answer_within` is zero, so nothing could be kept; set it to 5 seconds, for example".to_owned());
+        }
+        mistakes
+    }
+
     /// The store: to list, show, replay, prune and count what is in it.
     #[must_use]
     pub fn store(&self) -> &S {
@@ -175,6 +198,7 @@ impl<E, S> Clone for Inbox<E, S> {
             store: Arc::clone(&self.store),
             clock: Arc::clone(&self.clock),
             entity: self.entity.clone(),
+            pointer: self.pointer.clone(),
             answer_within: self.answer_within,
             event: PhantomData,
         }

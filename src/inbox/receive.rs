@@ -21,8 +21,8 @@ impl<H, S> ReceiverBuilder<H, S> {
     ///
     /// The handlers are given to [`Inbox::workers`]. See [`inbox`](crate::inbox).
     pub fn inbox<E: WebhookEvent, I: InboxStore>(self, inbox: Inbox<E, I>) -> ReceiverBuilder<NoHandlers, Inbox<E, I>> {
-        let retention = inbox.store().retention();
-        self.kept_in(inbox, retention)
+        let (retention, mistakes) = (inbox.store().retention(), inbox.mistakes());
+        self.kept_in(inbox, retention, mistakes)
     }
 }
 

@@ -39,6 +39,8 @@ type MakeStore<S> = Box<dyn FnOnce() -> Result<Remembering<S>, MemoryStoreError>
 struct Remembering<S> {
     store: S,
     retention: Duration,
+    /// What is wrong with its settings, each with what would work.
+    mistakes: Vec<String>,
 }
 
 /// A receiver without handlers of its own: it stands in front of the user's routes.
@@ -137,7 +139,7 @@ impl ReceiverBuilder {
 }
 
 fn remembering<S: DedupeStore>(store: S) -> Remembering<S> {
-    Remembering { retention: store.retention(), store }
+    Remembering { retention: store.retention(), store, mistakes: Vec::new() }
 }
 
 impl<H, S> ReceiverBuilder<H, S> {
@@ -161,9 +163,14 @@ impl<H, S> ReceiverBuilder<H, S> {
     }
 
     /// What keeps deliveries, headers and all, and works on them later; it remembers for `retention` what is done.
-    pub(crate) fn kept_in<T: 'static>(self, store: T, retention: Duration) -> ReceiverBuilder<NoHandlers, T> {
+    pub(crate) fn kept_in<T: 'static>(
+        self,
+        store: T,
+        retention: Duration,
+        mistakes: Vec<String>,
+    ) -> ReceiverBuilder<NoHandlers, T> {
         let Self { scheme, keys, settings, clock, .. } = self;
-        let store: MakeStore<T> = Box::new(move || Ok(Remembering { store, retention }));
+        let store: MakeStore<T> = Box::new(move || Ok(Remembering { store, retention, mistakes }));
         ReceiverBuilder { scheme, keys, store, handlers: NoHandlers, settings, clock, keeps_headers: true }
     }
 
@@ -238,11 +245,11 @@ impl<H, S> ReceiverBuilder<H, S> {
         let horizon = settings.retry_horizon.unwrap_or(scheme.retry_horizon());
         let tolerance = scheme.tolerance().unwrap_or_default();
         let verifier = Verifier::new(scheme, keys).map_err(|error| mistakes.push(Mistake::Keys(error)));
-        let store = store().map_err(|error| mistakes.push(Mistake::Store(error)));
-        if let Ok(store) = &store
-            && let Err(error) = check_retention(store.retention, horizon, tolerance)
-        {
-            mistakes.push(Mistake::Retention(error));
+        let mut store = store().map_err(|error| mistakes.push(Mistake::Store(error)));
+        if let Ok(store) = &mut store {
+            let retention = check_retention(store.retention, horizon, tolerance);
+            mistakes.extend(retention.err().map(Mistake::Retention));
+            mistakes.extend(store.mistakes.drain(..).map(Mistake::Inbox));
         }
         match (verifier, store) {
             (Ok(verifier), Ok(store)) if mistakes.is_empty() => Ok(Receiver {
@@ -289,6 +296,8 @@ enum Mistake {
          read; set it to at least {body_limit}"
     )]
     Budget { bytes_in_flight: usize, body_limit: usize },
+    #[error("{0}")]
+    Inbox(String),
     #[error("{0}")]
     Keys(KeyringError),
     #[error("{0}")]

@@ -3,7 +3,6 @@
 #[cfg(feature = "postgres")]
 pub(crate) mod postgres;
 
-use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -12,7 +11,7 @@ use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-pub(crate) use crate::causes::in_one_line as reason;
+pub(crate) use crate::causes::{Listed, in_one_line as reason};
 use crate::dedupe::Settled;
 
 /// Work that goes on when nobody waits for it any more. Bounded in number and in time: what does not fit is left to
@@ -159,18 +158,6 @@ impl Health {
             let reason = reason(error);
             tracing::error!(store = self.name, reason, "{} is away: deliveries are answered 503", self.what);
         }
-    }
-}
-
-/// Every mistake of a builder's settings, in one line.
-pub(crate) struct Listed<'a, M>(pub(crate) &'a [M]);
-
-impl<M: fmt::Display> fmt::Display for Listed<'_, M> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (at, mistake) in self.0.iter().enumerate() {
-            write!(f, "{}{mistake}", if at == 0 { "" } else { "; " })?;
-        }
-        Ok(())
     }
 }
 

@@ -8,6 +8,7 @@ use crate::ids::Source;
 use crate::scheme::error::Mistakes;
 use crate::scheme::{
     Content, EventTypeSource, HeaderName, IdSource, Part, Scheme, SchemeError, SignatureHeader, TimestampSource,
+    points_inside,
 };
 
 /// The tolerance where a time is signed and none is set: five minutes, as in the Standard Webhooks specification.
@@ -259,8 +260,7 @@ impl SchemeBuilder {
         match &self.id {
             Named::Header(name) => IdSource::Header(mistakes.header("id.header", name)),
             Named::Inside(pointer) => {
-                let escaped = pointer.split('~').skip(1).all(|rest| rest.starts_with(['0', '1']));
-                if !pointer.starts_with('/') || !escaped {
+                if !points_inside(pointer) {
                     mistakes.push("id.pointer", "must be an RFC 6901 pointer, such as \"/id\"");
                 }
                 IdSource::Pointer(Cow::Owned(pointer.clone()))

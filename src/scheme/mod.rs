@@ -49,7 +49,7 @@ mod read;
 pub use builder::SchemeBuilder;
 pub(crate) use content::{Content, Part};
 pub use error::{Mistakes, SchemeError};
-pub(crate) use pointer::find as find_by_pointer;
+pub(crate) use pointer::{find as find_by_pointer, points_inside};
 pub use read::HeadError;
 pub(crate) use read::HeadReading;
 #[cfg(feature = "cli")]

@@ -16,6 +16,11 @@ pub(crate) fn find(body: &[u8], pointer: &str) -> Option<String> {
     serde_json::from_slice(here).ok()
 }
 
+/// Whether `text` is an RFC 6901 pointer to something inside of a body: the empty one means all of it.
+pub(crate) fn points_inside(text: &str) -> bool {
+    text.starts_with('/') && text.split('~').skip(1).all(|rest| rest.starts_with(['0', '1']))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -52,7 +52,7 @@ fn receiving(file: &Path, ledger: Ledger) -> Receiving {
     let served = thread::spawn(move || {
         actix_web::rt::System::new().block_on(async move {
             let inbox = Inbox::new(SqliteInbox::open(file).expect("an inbox"));
-            let workers = inbox.workers(ledger).start();
+            let workers = inbox.workers(ledger).start().expect("workers");
             let keyring = Keyring::single(Secret::new(SECRET).expect("a secret"));
             let receiver = Receiver::builder(kycgenie::scheme(), keyring).inbox(inbox).build().expect("a receiver");
             let app = move || App::new().service(receiver.at("/hook"));

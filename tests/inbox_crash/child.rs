@@ -226,7 +226,7 @@ async fn receive<S: TransactionalStore<Effects: Book>>(store: S) {
     let lease = Duration::from_millis(std::env::var(LEASED_FOR).unwrap().parse().unwrap());
     let workers = (std::env::var(WORKERS).unwrap() == "1").then(|| {
         let workers = inbox.transactional_workers(Ledger::default());
-        workers.lease(lease).max_attempts(MAX_ATTEMPTS).concurrency(64).backoff(BACKOFF).start()
+        workers.lease(lease).max_attempts(MAX_ATTEMPTS).concurrency(64).backoff(BACKOFF).start().unwrap()
     });
     let server = HttpServer::new(move || {
         let app = App::new().wrap_fn(|request, service| {

@@ -47,7 +47,7 @@ pub(crate) fn on_postgres() {
     let book = Book::open();
     let workers = {
         let _on = runtime.enter();
-        inbox.transactional_workers(Ledger(book.clone())).lease(LEASE).start()
+        inbox.transactional_workers(Ledger(book.clone())).lease(LEASE).start().unwrap()
     };
     let receiver = Receiver::builder(common::scheme(), common::keyring()).inbox(inbox).build().unwrap();
     let http = Server::configured(Setup::default(), &Probe::default(), move |config| {

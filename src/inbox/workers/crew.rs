@@ -10,9 +10,10 @@ use tokio::sync::{Mutex, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 
+use super::Drained;
 use super::held::Held;
 use super::job::Ended;
-use super::{Drained, Settings};
+use super::settings::Settings;
 use crate::causes::Causes;
 use crate::dedupe::Settled;
 use crate::event::WebhookEvent;

@@ -3,6 +3,7 @@
 mod crew;
 mod held;
 mod job;
+mod settings;
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,6 +14,8 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use self::crew::{Crew, soon};
+use self::settings::Settings;
+pub use self::settings::{WorkersError, WorkersMistake};
 use super::Inbox;
 use super::backoff::Backoff;
 use super::promise::Promise;
@@ -29,48 +32,21 @@ pub struct WorkersBuilder<E, S, P> {
     settings: Settings,
 }
 
-/// What one claim can ask for is a list of that many tokens.
-const MOST_AT_ONCE: usize = 1 << 16;
-
-#[derive(Clone, Copy, Debug)]
-struct Settings {
-    concurrency: usize,
-    max_attempts: u32,
-    backoff: Backoff,
-    time_limit: Duration,
-    lease: Duration,
-    look_every: Duration,
-    prune_every: Duration,
-    #[cfg(feature = "metrics")]
-    sample_every: Duration,
-}
-
 impl<E, S, P> WorkersBuilder<E, S, P> {
     pub(super) fn new(inbox: Inbox<E, S>, promise: P) -> Self {
-        let settings = Settings {
-            concurrency: 16,
-            max_attempts: 20,
-            backoff: Backoff::default(),
-            time_limit: Duration::from_mins(5),
-            lease: Duration::from_secs(30),
-            look_every: Duration::from_secs(1),
-            prune_every: Duration::from_mins(1),
-            #[cfg(feature = "metrics")]
-            sample_every: Duration::from_secs(15),
-        };
-        Self { inbox, promise, verifier: None, settings }
+        Self { inbox, promise, verifier: None, settings: Settings::default() }
     }
 
     /// How many handlers may run at once, up to 65,536; 16 unless set.
     pub fn concurrency(mut self, handlers: usize) -> Self {
-        self.settings.concurrency = handlers.clamp(1, MOST_AT_ONCE);
+        self.settings.concurrency = handlers;
         self
     }
 
     /// How often a delivery is tried before it goes to the dead; 20 times unless set, which with the default pauses is
     /// about seven hours. Attempts are counted when they begin, so one that kills the process counts.
     pub fn max_attempts(mut self, attempts: u32) -> Self {
-        self.settings.max_attempts = attempts.max(1);
+        self.settings.max_attempts = attempts;
         self
     }
 
@@ -88,11 +64,11 @@ impl<E, S, P> WorkersBuilder<E, S, P> {
         self
     }
 
-    /// For how long a delivery is leased; 30 s unless set. Leases are renewed three times as often while their
+    /// For how long a delivery is leased; 30 s unless set, from 30 ms to a day. Leases are renewed three times as often while their
     /// handlers run, so this is not how long a handler may take, but how long after the end of a process its deliveries
     /// are taken up by another one.
     pub fn lease(mut self, lease: Duration) -> Self {
-        self.settings.lease = lease.max(Duration::from_millis(30));
+        self.settings.lease = lease;
         self
     }
 
@@ -115,7 +91,7 @@ impl<E, S, P> WorkersBuilder<E, S, P> {
     #[cfg(feature = "metrics")]
     #[cfg_attr(docsrs, doc(cfg(feature = "metrics")))]
     pub fn sample_every(mut self, pause: Duration) -> Self {
-        self.settings.sample_every = pause.max(Duration::from_millis(10));
+        self.settings.sample_every = pause;
         self
     }
 
@@ -132,14 +108,19 @@ impl<E, S, P> WorkersBuilder<E, S, P> {
 impl<E: WebhookEvent, S: InboxStore, P: Promise<E, S>> WorkersBuilder<E, S, P> {
     /// Starts to work, on the tokio runtime that this is called in.
     ///
+    /// # Errors
+    ///
+    /// All mistakes in the settings at once, each with what would work.
+    ///
     /// # Panics
     ///
     /// Outside of a tokio runtime.
-    pub fn start(self) -> Workers {
+    pub fn start(self) -> Result<Workers, WorkersError> {
         let Self { inbox, promise, verifier, settings } = self;
+        settings.check()?;
         let (stop, stopped) = watch::channel(None);
         let crew = Crew::new(inbox, promise, verifier, settings);
-        Workers { stop, task: tokio::spawn(Arc::new(crew).work(stopped)) }
+        Ok(Workers { stop, task: tokio::spawn(Arc::new(crew).work(stopped)) })
     }
 }
 
