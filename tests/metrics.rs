@@ -5,18 +5,14 @@
 
 mod common;
 mod inbox_common;
-#[path = "common/scripted.rs"]
-mod scripted;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use actix_web::{HttpResponse, web};
 use common::{NOW, PATH, Post, Probe, Server, Setup, builder, job, key, keyring, scheme, signed, wait_for};
 use countersign::inbox::rusqlite::Connection;
-use countersign::inbox::{Accepted, InboxStore};
 use countersign::metrics::{METRICS, MetricKind, describe};
 use countersign::testing::FakeClock;
 use countersign::{
@@ -25,7 +21,6 @@ use countersign::{
 };
 use inbox_common::Folder;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
-use scripted::{Answer, Scripted};
 
 /// The recorder of this process; whoever has the guard is the only one who counts.
 fn exporter() -> (PrometheusHandle, MutexGuard<'static, ()>) {
@@ -292,35 +287,6 @@ fn every_metric_is_in_a_scrape_with_its_value() {
     let types = seen.text.lines().filter(|line| line.starts_with("# TYPE ")).count();
     assert_eq!(types, METRICS.len());
     clean(&seen.text);
-}
-
-/// The dead letter is there: what is asked again is told that it is nobody's lease any more.
-#[test]
-fn a_dead_letter_whose_record_was_answered_late_is_counted_and_no_lease_is_lost() {
-    let (handle, _alone) = exporter();
-    let (folder, asked) = (Folder::new(), AtomicUsize::new(0));
-    let store = Scripted::new(SqliteInbox::open(folder.file()).unwrap(), move |operation| match operation {
-        "dead" if asked.fetch_add(1, Ordering::SeqCst) == 0 => Answer::Lost,
-        _ => Answer::Good,
-    });
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let seen = || Scrape::parse(handle.render());
-    // A source of its own.
-    let source = ("source", "test");
-    runtime.block_on(async {
-        let mut hopeless = inbox_common::incoming("hopeless");
-        hopeless.delivery.raw = job("permanent").into();
-        hopeless.fingerprint = Fingerprint::of(&hopeless.delivery.raw);
-        let workers = Inbox::<common::Event, _>::new(store.clone()).workers(Probe::default()).start().unwrap();
-        assert_eq!(store.accept(hopeless, NOW).await.unwrap(), Accepted::New);
-        let dead = async || seen().value("countersign_attempts_total", &[source]).is_some();
-        inbox_common::until("the end of the attempt", dead).await;
-        workers.drain(Duration::from_secs(5)).await;
-    });
-    let seen = seen();
-    seen.expect("countersign_attempts_total", &[source, ("result", "dead")], 1.0);
-    seen.expect("countersign_dead_letters_total", &[source, ("reason", "permanent")], 1.0);
-    assert_eq!(seen.value("countersign_leases_lost_total", &[("engine", "scripted")]), None, "{}", seen.text);
 }
 
 /// Neither secrets nor anything that a sender wrote.
