@@ -14,11 +14,14 @@ impl fmt::Display for Causes<'_> {
 }
 
 /// An error with its causes, in one line.
+///
+/// Of each the first line: what stands in further ones is detail, and may quote what was sent. A PostgreSQL server names
+/// in its `DETAIL` the values that it refused.
 pub(crate) fn in_one_line(error: &(dyn Error + 'static)) -> String {
-    let mut text = error.to_string();
+    let mut text = first_line(error);
     let mut cause = error.source();
     while let Some(error) = cause {
-        let next = error.to_string();
+        let next = first_line(error);
         // Some errors say what their cause says.
         if !text.ends_with(&next) {
             text = format!("{text}: {next}");
@@ -40,6 +43,11 @@ impl<M: fmt::Display> fmt::Display for Listed<'_, M> {
     }
 }
 
+fn first_line(error: &dyn Error) -> String {
+    let text = error.to_string();
+    text.lines().next().unwrap_or_default().to_owned()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -58,5 +66,15 @@ mod tests {
         let told = because("no answer: connection refused", Some(root));
         let error = because("the store is away", Some(told));
         assert_eq!(Causes(&error).to_string(), "the store is away: no answer: connection refused");
+    }
+
+    #[test]
+    fn of_each_cause_the_first_line_is_told() {
+        let root =
+            Because { text: "ERROR: duplicate key\nDETAIL: Key (mail)=(a@example.org) already exists.", source: None };
+        let error =
+            Because { text: "db error: ERROR: duplicate key\r\nDETAIL: a@example.org", source: Some(root.into()) };
+        assert_eq!(in_one_line(&error), "db error: ERROR: duplicate key");
+        assert_eq!(in_one_line(&Because { text: "", source: None }), "");
     }
 }

@@ -4,6 +4,8 @@ use std::error::Error;
 use std::fmt;
 use std::time::Duration;
 
+use crate::causes::Causes;
+
 /// How the handling of an event ended.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -21,8 +23,8 @@ pub enum Outcome {
 /// Why a handler failed, and whether another try may succeed.
 ///
 /// Every error type converts into it with `?`, as a failure worth a retry; say otherwise with
-/// [`HandlerError::permanent`] or [`ResultExt::permanent`]. The text goes to the log as the handler wrote it, so keep
-/// payloads out of it; it never goes to the sender.
+/// [`HandlerError::permanent`] or [`ResultExt::permanent`]. The first line of its text, and of each of its causes, goes to
+/// the log and to the inbox as the handler wrote it, so keep payloads out of it; it never goes to the sender.
 pub struct HandlerError {
     error: Box<dyn Error + Send + Sync>,
     permanent: bool,
@@ -77,16 +79,11 @@ impl fmt::Debug for HandlerError {
     }
 }
 
-/// The error and its causes, joined with colons.
+/// The error and its causes in one line, joined with colons: of each the first line, and what the one before says
+/// already only once. Further lines often quote what was sent, such as the `DETAIL` of a database.
 impl fmt::Display for HandlerError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.error)?;
-        let mut cause = self.error.source();
-        while let Some(error) = cause {
-            write!(f, ": {error}")?;
-            cause = error.source();
-        }
-        Ok(())
+        Causes(&*self.error).fmt(f)
     }
 }
 

@@ -21,6 +21,7 @@ use tokio_postgres::{Error, Row};
 
 use self::ask::{Failure, read};
 use self::statements::Statements;
+use crate::causes::Causes;
 use crate::dedupe::{ClaimKey, ClaimToken, Claimed, DedupeStore, Fingerprint, Settled, StoreError};
 use crate::remote::postgres::Link;
 use crate::remote::{COMPLETE_LIMIT, Later, MAX_RETENTION, Next, Nonces, RELEASE_LIMIT, SLACK, Unless};
@@ -102,7 +103,7 @@ impl PostgresStore {
             let inner = Arc::clone(&inner);
             async move {
                 if let Err(error) = inner.prune().await {
-                    tracing::debug!(%error, "what has expired was not removed; the next time it is tried again");
+                    tracing::debug!(error = %Causes(&error), "what has expired was not removed; the next time it is tried again");
                 }
                 Next::Ended
             }

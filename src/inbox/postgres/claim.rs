@@ -9,6 +9,7 @@ use super::Inner;
 use super::columns::lock_of;
 use super::rows::{count, leased, optional_time, read};
 use super::settle::Settle;
+use crate::causes::Causes;
 use crate::dedupe::Settled;
 use crate::inbox::row::{RUNNING, last_words, malformed_words, tokens};
 use crate::inbox::step;
@@ -44,6 +45,7 @@ pub(super) async fn claim(inner: &Arc<Inner>, wanted: Wanted, now: Timestamp) ->
     match fill(inner, wanted, now, &mut batch).await {
         // What is leased by now is nobody else's: kept from the worker it would lose an attempt, time and again.
         Err(error) if !batch.leased.is_empty() => {
+            let error = Causes(&error);
             tracing::error!(%error, leased = batch.leased.len(), "the inbox failed while leasing; the rest is left");
             Ok(batch)
         }

@@ -18,6 +18,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 use tokio_postgres::{AsyncMessage, Client, Config, Error, NoTls};
 
+use crate::causes::Causes;
 use crate::inbox::Bell;
 use crate::remote::postgres::quoted;
 
@@ -76,7 +77,9 @@ async fn hold(config: &Config, channel: &str, pulled: &Notify, bell: &Bell) {
                 pulled.notify_one();
                 line.serve(channel, pulled).await;
             }
-            Ok(Err(error)) => tracing::debug!(%error, "no connection to listen on; it is tried again"),
+            Ok(Err(error)) => {
+                tracing::debug!(error = %Causes(&error), "no connection to listen on; it is tried again");
+            }
             Err(_elapsed) => tracing::debug!("no connection to listen on in time; it is tried again"),
         }
         sleep(pause).await;

@@ -12,6 +12,8 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 use tokio_postgres::{Client, Config, Error, NoTls};
 
+use crate::causes::Causes;
+
 /// Runs connections on the runtime that the store was built on. Each of actix-web's workers has a runtime of its own, and
 /// a connection that lived on one would stand still for all of them while a handler there computes, and die with it.
 pub(super) struct AtHome {
@@ -110,7 +112,7 @@ pub(crate) async fn connect(config: Config) -> Result<(Client, JoinHandle<()>), 
     let (client, connection) = config.connect(NoTls).await?;
     let task = tokio::spawn(async move {
         if let Err(error) = connection.await {
-            tracing::debug!(%error, "a connection to PostgreSQL has ended");
+            tracing::debug!(error = %Causes(&error), "a connection to PostgreSQL has ended");
         }
     });
     Ok((client, task))
