@@ -14,9 +14,9 @@ use std::time::Duration;
 
 use countersign::inbox::tokio_postgres::{self, Client, NoTls};
 use countersign::inbox::{Accepted, CommitError, InboxStore, Lease, State, TransactionalStore, Wanted};
-use countersign::{Clock, PostgresInbox, Settled, SystemClock, Timestamp};
+use countersign::{Clock, HandlerError, PostgresInbox, Settled, SystemClock, Timestamp};
 use futures_util::future::join_all;
-use inbox_common::incoming;
+use inbox_common::{incoming, until};
 use servers::Postgres;
 
 const WANTED: Wanted = Wanted { limit: 10, lease: Duration::from_secs(30), max_attempts: 5 };
@@ -214,6 +214,50 @@ async fn nothing_is_open_or_set_on_a_connection_that_comes_back() {
     let all = join_all((0..8).map(|_| async { inbox.begin(&lease).await.map(drop) }));
     assert!(all.await.into_iter().all(|began| began.is_ok()));
     assert_eq!(inbox.complete(&lease, now()).await.unwrap(), Settled::Current);
+}
+
+/// On a new connection what ends the run is not prepared yet, so that the server refuses before it is asked to commit.
+#[tokio::test]
+async fn a_transaction_that_is_refused_before_its_commit_does_not_stay_open() {
+    let url = shared();
+    let manager = deadpool_postgres::Manager::new(url.parse().unwrap(), NoTls);
+    let theirs = deadpool_postgres::Pool::builder(manager).max_size(1).build().unwrap();
+    let admin = admin(&url).await;
+    for pool in [None, Some(theirs)] {
+        let builder = PostgresInbox::builder(&url).schema(schema()).handler_connections(1);
+        let inbox = match pool {
+            Some(pool) => builder.handler_pool(pool),
+            None => builder,
+        };
+        let inbox = inbox.build().await.unwrap();
+        keep(&inbox, "a").await;
+        let lease = lease(&inbox, now()).await;
+        let effects = inbox.begin(&lease).await.unwrap();
+        let pid: i32 = effects.query_one("SELECT pg_backend_pid()", &[]).await.unwrap().get(0);
+        effects.batch_execute("SELECT 1 / 0").await.unwrap_err();
+        let failed = inbox.commit(&lease, effects, now()).await.unwrap_err();
+        assert!(matches!(&failed, CommitError::Effect(error) if !error.is_permanent()), "{failed}");
+        // Rolled back or closed.
+        let open = "SELECT count(*) FROM pg_stat_activity WHERE pid = $1 AND state LIKE 'idle in transaction%'";
+        until("its end", async || admin.query_one(open, &[&pid]).await.unwrap().get::<_, i64>(0) == 0).await;
+        let effects = inbox.begin(&lease).await.unwrap();
+        assert_eq!(inbox.commit(&lease, effects, now()).await.unwrap(), Settled::Current);
+    }
+}
+
+/// What a server says of a value that it refused quotes the value, which is of somebody's body.
+#[tokio::test]
+async fn what_a_constraint_quotes_goes_neither_to_the_log_nor_into_the_inbox() {
+    let admin = admin(&shared()).await;
+    admin.batch_execute("CREATE TEMP TABLE account (mail text PRIMARY KEY)").await.unwrap();
+    let insert = "INSERT INTO account VALUES ('a@example.org')";
+    admin.batch_execute(insert).await.unwrap();
+    let error = admin.batch_execute(insert).await.unwrap_err();
+    assert!(format!("{error:?}").contains("a@example.org"), "the server quotes it");
+    let of_handler = HandlerError::retryable(error);
+    let told = of_handler.to_string();
+    assert!(told.contains("duplicate key value violates unique constraint \"account_pkey\""), "{told}");
+    assert!(!told.contains("a@example.org") && !told.contains('\n'), "{told}");
 }
 
 /// The delivery is not locked while its handler runs, and the inbox has connections of its own.

@@ -48,7 +48,11 @@ use crate::time::Timestamp;
 ///   ([`time_limit`](crate::inbox::WorkersBuilder::time_limit)), and the delivery itself is not locked, so its duplicates
 ///   are answered at once. Set a `statement_timeout` or a `lock_timeout` with `SET LOCAL` where you want one.
 /// - When it is dropped, by a panic, at the end of the time limit, or because the lease was lost, it is rolled back, and
-///   what the server is doing for it is cancelled.
+///   what the server is doing for it is cancelled. On connections of the program's own ([`handler_pool`]) it is not
+///   cancelled, since how they are made is not known here, and goes on until its end: set a `statement_timeout` and
+///   `client_connection_check_interval` there.
+///
+/// [`handler_pool`]: crate::inbox::PostgresInboxBuilder::handler_pool
 pub struct PostgresEffects {
     object: Arc<Object>,
     /// What is set within this transaction and no other.
@@ -103,8 +107,8 @@ impl TransactionalStore for PostgresInbox {
                 return Ok(Settled::Current);
             }
             Ok(Err(error)) if is_refused(&error) && !effects.object.is_closed() => {
-                // What the server refuses it rolls back.
-                effects.ended = true;
+                // It may have refused before the commit was sent; then the transaction is open, and rolled back by the end
+                // of the effects.
                 return verdict(error);
             }
             Ok(Err(error)) => InboxError::unavailable(error),
