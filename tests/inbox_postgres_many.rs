@@ -312,6 +312,8 @@ async fn tables_of_a_newer_program_or_of_another_are_refused_and_older_ones_are_
         .batch_execute(&format!("CREATE SCHEMA {schema} CREATE TABLE inbox_schema (version integer NOT NULL)"))
         .await
         .unwrap();
+    let missing = PostgresInbox::builder(&url).schema(&schema).existing().build().await.expect_err("there is none");
+    assert!(matches!(missing, PostgresInboxError::Missing { .. }), "a tool makes no tables: {missing:?}");
     let inbox = PostgresInbox::builder(&url).schema(&schema).build().await.unwrap();
     assert_eq!(inbox.accept(incoming("a"), now()).await.unwrap(), Accepted::New);
     PostgresInbox::builder(&url).schema(&schema).existing().build().await.unwrap();

@@ -106,6 +106,20 @@ fn tables_of_a_newer_program_are_left_alone() {
 /// What `.dump` says of a file of version 1: ids a1 to a3, b1, b2 and free, of one tenant; done, running and waiting.
 const VERSION_1: &str = include_str!("data/inbox/sqlite_1.sql");
 
+/// Receivers of the older program may be running on it: they would accept nothing any more.
+#[test]
+fn a_tool_does_not_bring_up_an_inbox_of_an_older_program() {
+    let folder = Folder::new();
+    Connection::open(folder.file()).unwrap().execute_batch(VERSION_1).unwrap();
+    let before = std::fs::read(folder.file()).unwrap();
+    let older = SqliteInbox::builder(folder.file()).existing().open().unwrap_err();
+    assert!(matches!(older, SqliteInboxError::Older { version: 1, .. }), "{older}");
+    assert!(older.to_string().contains("start the newer receiver first"), "{older}");
+    assert_eq!(std::fs::read(folder.file()).unwrap(), before, "it is as it was");
+    drop(SqliteInbox::open(folder.file()).unwrap());
+    SqliteInbox::builder(folder.file()).existing().open().unwrap();
+}
+
 fn of_version_1(id: &str) -> Incoming {
     let (source, tenant) = (Source::new("conformance").unwrap(), TenantId::new("acme").unwrap());
     let raw =

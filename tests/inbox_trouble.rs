@@ -125,6 +125,53 @@ async fn a_read_only_file_system_is_an_error_and_is_over_by_itself() {
     assert_eq!(pending(&inbox).await, 2);
 }
 
+/// The name of the file leads elsewhere, as after a change of the working directory, or nowhere, as without the volume
+/// that it is on. After a failure the next write opens the file anew.
+#[tokio::test]
+async fn after_a_failure_no_new_inbox_is_made_where_the_old_one_was() {
+    const NAME: &str = "after_a_failure_no_new_inbox_is_made_where_the_old_one_was";
+    let Some(place) = place() else {
+        let folder = Folder::new();
+        return again_under(&["unshare", "--user", "--map-root-user", "--mount"], NAME, folder.path());
+    };
+    let [volume, mount] = ["volume", "mount"].map(|name| place.join(name));
+    for folder in [&volume, &mount] {
+        std::fs::create_dir(folder).unwrap();
+    }
+    let (volume, mounted) = (volume.to_str().unwrap(), mount.to_str().unwrap());
+    run("mount", &["-t", "tmpfs", "-o", "size=8m", "tmpfs", volume]);
+    run("mount", &["--bind", volume, mounted]);
+    std::env::set_current_dir(&mount).unwrap();
+    let inbox = SqliteInbox::open("inbox.sqlite").unwrap();
+    std::env::set_current_dir(&place).unwrap();
+    let now = SystemClock.now();
+    let before = incoming("before");
+    assert_eq!(inbox.accept(before.clone(), now).await.unwrap(), Accepted::New);
+    let fail = async || {
+        let ballast = mount.join("ballast");
+        std::fs::write(&ballast, vec![0; 16 * 1024 * 1024]).expect_err("more than there is room for");
+        assert!(inbox.accept(big("no_room"), now).await.is_err());
+        std::fs::remove_file(&ballast).unwrap();
+    };
+
+    fail().await;
+    assert_eq!(inbox.accept(before.clone(), now).await.unwrap(), Accepted::Duplicate(State::Pending));
+    assert!(!place.join("inbox.sqlite").exists(), "another file of the same relative name");
+    assert_eq!(pending(&inbox).await, 1);
+
+    fail().await;
+    run("umount", &[mounted]);
+    for id in ["before", "new"] {
+        let refused = inbox.accept(incoming(id), now).await.unwrap_err();
+        assert!(matches!(refused, InboxError::Unavailable(_)), "{refused}");
+    }
+    assert_eq!(std::fs::read_dir(&mount).unwrap().count(), 0, "nothing is made beneath the volume");
+    run("mount", &["--bind", volume, mounted]);
+    assert_eq!(inbox.accept(before, now).await.unwrap(), Accepted::Duplicate(State::Pending));
+    assert_eq!(inbox.accept(incoming("new"), now).await.unwrap(), Accepted::New);
+    assert_eq!(pending(&inbox).await, 2);
+}
+
 /// Every commit waits for the disk: the calls are counted.
 #[tokio::test]
 async fn each_accept_is_followed_by_an_fsync_before_it_is_told() {

@@ -31,6 +31,17 @@ pub enum PostgresInboxError {
         /// The schema.
         schema: String,
     },
+    /// An older program has made the tables, and they were not to be changed.
+    #[error(
+        "the inbox has the schema {found}, and this program works on {known}: start the newer receiver first, which \
+         brings it up, or use the older command line"
+    )]
+    Older {
+        /// The version of the tables.
+        found: i32,
+        /// The version that this program reads and writes.
+        known: i32,
+    },
     /// Settings that are out of their range, at least one.
     #[error("the PostgreSQL inbox cannot be built: {}", Listed(.0))]
     Settings(Vec<PostgresInboxMistake>),

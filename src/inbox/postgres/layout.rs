@@ -16,7 +16,7 @@ const VERSION: i32 = MIGRATIONS.len() as i32;
 /// at once: one of them does, the others wait for it and find it done. A role that may not create anything can start where
 /// somebody else has created it.
 ///
-/// With `existing` there is an inbox already, or none is made.
+/// With `existing` there is an inbox of this version already, or none is made and none is changed.
 pub(super) async fn ensure(client: &mut Client, schema: &str, existing: bool) -> Result<(), PostgresInboxError> {
     // Somebody else may create the schema by other means than this at the same moment.
     for _ in 0..MOST_TRIES {
@@ -35,14 +35,26 @@ async fn try_ensure(client: &mut Client, schema: &str, existing: bool) -> Result
         false if existing => return Err(PostgresInboxError::Missing { schema: schema.to_owned() }),
         false => None,
     };
-    if found == Some(VERSION) {
-        return Ok(());
+    match found {
+        Some(VERSION) => return Ok(()),
+        Some(found) if existing => return Err(left_alone(found, VERSION, schema)),
+        _ => {}
     }
     let transaction = client.transaction().await?;
     transaction.batch_execute(LIMITS).await?;
     transaction.query_one("SELECT pg_advisory_xact_lock($1)", &[&SETUP_LOCK]).await?;
     migrate(&transaction, schema).await?;
     Ok(transaction.commit().await?)
+}
+
+/// Why tables of the version `found` are not brought up to the version `known`, as they were to be left alone.
+fn left_alone(found: i32, known: i32, schema: &str) -> PostgresInboxError {
+    match found {
+        // Whoever was about to make them has not come to it.
+        ..=0 => PostgresInboxError::Missing { schema: schema.to_owned() },
+        _ if found < known => PostgresInboxError::Older { found, known },
+        _ => PostgresInboxError::Version { found, known },
+    }
 }
 
 /// Under the lock, so that what is found stays as it is.
@@ -90,3 +102,17 @@ const FIND: &str = "SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = $1::
         WHERE nspname = $1::text AND relname IN ('inbox', 'inbox_delivery', 'inbox_numbers')) AS tables";
 const LIMITS: &str = "SET LOCAL lock_timeout = '4s'; SET LOCAL statement_timeout = '4s'";
 const MOST_TRIES: usize = 4;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tool_does_not_bring_up_an_inbox_of_an_older_program() {
+        assert!(matches!(left_alone(0, 2, "a"), PostgresInboxError::Missing { .. }));
+        assert!(matches!(left_alone(3, 2, "a"), PostgresInboxError::Version { found: 3, known: 2 }));
+        let older = left_alone(1, 2, "a");
+        assert!(matches!(older, PostgresInboxError::Older { found: 1, known: 2 }));
+        assert!(older.to_string().contains("start the newer receiver first"), "{older}");
+    }
+}

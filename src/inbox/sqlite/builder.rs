@@ -56,13 +56,17 @@ impl SqliteInboxBuilder {
         Self { busy_timeout: timeout, ..self }
     }
 
-    /// Opens an inbox that is there, or none: neither a file nor a table is made. For tools, whose mistyped path would
-    /// otherwise be an empty inbox.
+    /// Opens an inbox that is there, or none: neither a file nor a table is made or changed. For tools, whose mistyped path
+    /// would otherwise be an empty inbox, and which must not bring up an inbox to their own version while receivers of the
+    /// older one run on it.
     pub fn existing(self) -> Self {
         Self { existing: true, ..self }
     }
 
     /// Opens the file, which is made where there is none, for its owner alone; and starts the thread that writes.
+    ///
+    /// The file is made here and never later. When it is gone, such as with a volume that is not mounted any more, what is
+    /// to be written is refused until it is back.
     ///
     /// # Errors
     ///
@@ -73,6 +77,8 @@ impl SqliteInboxBuilder {
         let Self { path, retention, keep_dead, queue, busy_timeout, existing } = self;
         let place = Place { path, busy_timeout, existing };
         let writing = place.open()?;
+        // From here on this file and no other: one that is gone is not made anew by whoever opens it again.
+        let place = place.found()?;
         let writer = Writer::start(place.clone(), writing, queue);
         let writer = writer.map_err(|source| SqliteInboxError::File { path: place.path.clone(), source })?;
         Ok(SqliteInbox::new(Inner { place, writer, bell: Bell::default(), retention, keep_dead }))

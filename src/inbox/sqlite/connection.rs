@@ -69,6 +69,18 @@ pub enum SqliteInboxError {
         /// The file.
         path: PathBuf,
     },
+    /// An older program has made the tables, and they were not to be changed.
+    #[error(
+        "the inbox `{}` has the schema {version}, and this program works on {VERSION}: start the newer receiver first, \
+         which brings it up, or use the older command line",
+        path.display()
+    )]
+    Older {
+        /// The file.
+        path: PathBuf,
+        /// The schema's version.
+        version: i64,
+    },
     /// The file, or the file system that it is on, is read-only.
     #[error("the inbox `{}` is read-only", path.display())]
     ReadOnly {
@@ -134,6 +146,10 @@ impl Place {
         if self.existing {
             // Before anything of it is changed, such as its journal.
             self.check_inbox(&connection)?;
+            let version = version(&connection).map_err(failed)?;
+            if version < VERSION {
+                return Err(SqliteInboxError::Older { path: self.path.clone(), version });
+            }
         }
         // SQLite opens a file that it may not write all the same.
         if connection.is_readonly(rusqlite::MAIN_DB).map_err(failed)? {
@@ -147,13 +163,20 @@ impl Place {
         if synchronous != FULL {
             return Err(SqliteInboxError::Synchronous { path: self.path.clone(), synchronous });
         }
-        // Where there are tables already, and nothing is to be done to them, nobody's lock is waited for.
-        let is_ready = self.existing && version(&connection).map_err(failed)? >= VERSION;
-        let version = if is_ready { version(&connection) } else { migrate(&mut connection) }.map_err(failed)?;
+        // Where nothing is to be done to the tables, nobody's lock is waited for.
+        let version = if self.existing { version(&connection) } else { migrate(&mut connection) }.map_err(failed)?;
         if version != VERSION {
             return Err(SqliteInboxError::Version { path: self.path.clone(), version });
         }
         Ok(Writing { connection, keys: Keys::default() })
+    }
+
+    /// The same file, wherever its name may lead later on, and only while it is there.
+    pub(super) fn found(self) -> Result<Self, SqliteInboxError> {
+        match self.path.canonicalize() {
+            Ok(path) => Ok(Self { path, existing: true, ..self }),
+            Err(source) => Err(SqliteInboxError::File { path: self.path, source }),
+        }
     }
 
     /// A connection to read from, for one question.
