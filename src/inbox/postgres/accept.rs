@@ -4,23 +4,22 @@
 //! waits while it is quiet, and under load many deliveries cost one round trip and one flush. Each is told after the
 //! commit that it was part of.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use futures_util::stream::{self, StreamExt};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
-use tokio_postgres::Row;
-use tokio_postgres::types::ToSql;
+use tokio_postgres::error::SqlState;
 
 use super::Inner;
-use super::columns::Columns;
-use super::rows::{fingerprint, optional_time, read, state_of};
-use crate::dedupe::Fingerprint;
+use super::columns::{Columns, hash_of};
+use super::known::{Held, Known, known};
+use super::statements::Statements;
+use crate::causes::Causes;
 use crate::inbox::row::tokens;
 use crate::inbox::step;
-use crate::inbox::{Accepted, InboxError, Incoming, State};
+use crate::inbox::{Accepted, InboxError, Incoming};
 use crate::remote::postgres::{Failure, Impatient, Link, Locked, Question, Statement};
 use crate::remote::reason;
 use crate::time::Timestamp;
@@ -29,8 +28,12 @@ use crate::time::Timestamp;
 const MAX_BATCH: usize = 256;
 const MAX_BYTES: usize = 4 << 20;
 
-/// How many are written at once by themselves when they cannot be written together.
-const AT_ONCE: usize = 4;
+/// The most entities that one statement takes deliveries of. Each is locked, and the server has room for some thousands
+/// of locks: `max_locks_per_transaction`, 64 unless set, for each connection that it allows.
+const MAX_ENTITIES: usize = 64;
+
+/// Into how many parts is cut what cannot be written together.
+const PARTS: usize = 4;
 
 /// What waits to be written.
 pub(super) struct Accepts {
@@ -61,27 +64,6 @@ pub(super) struct Job {
     pub(super) nonce: [u8; 16],
     deadline: Instant,
     reply: oneshot::Sender<Result<Accepted, InboxError>>,
-}
-
-/// What the statement says of a key.
-#[derive(Clone, Copy, Debug)]
-enum Known {
-    /// It is written now, in this state.
-    New(State),
-    /// It was there.
-    Held(Held),
-    /// Somebody else has written it at the same moment.
-    Unclear,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Held {
-    number: i64,
-    fingerprint: Fingerprint,
-    state: State,
-    finished_at: Option<Timestamp>,
-    /// The accept that wrote it, unless it was leased since.
-    nonce: Option<[u8; 16]>,
 }
 
 impl Accepts {
@@ -141,11 +123,18 @@ impl Writer {
     fn take(&mut self) -> Option<Vec<Job>> {
         let mut waiting = self.inner.accepts.lock();
         waiting.writing -= std::mem::take(&mut self.writing);
-        let (mut jobs, mut bytes) = (Vec::new(), 0);
+        let (mut jobs, mut bytes, mut entities) = (Vec::new(), 0, HashSet::new());
         while let Some(job) = waiting.jobs.pop_front() {
             // Whoever gave up has told the sender to come back.
             if job.reply.is_closed() {
                 continue;
+            }
+            if let Some(entity) = &job.incoming.entity {
+                entities.insert(hash_of(entity));
+                if entities.len() > MAX_ENTITIES {
+                    waiting.jobs.push_front(job);
+                    break;
+                }
             }
             bytes += job.incoming.delivery.raw.len();
             jobs.push(job);
@@ -164,51 +153,56 @@ impl Writer {
     }
 
     /// Writes them, tells each, and gives back those of which it could not be seen yet what they are.
+    ///
+    /// One of them may be the trouble of all: one whose key or entity somebody has locked, or that the database cannot
+    /// hold. It is looked for part by part, so that a few statements find it and write the others.
     async fn batch(&self, jobs: Vec<Job>) -> Vec<Job> {
-        // Of copies of one delivery the first is written, and the others are told by what became of it.
-        let mut groups: Vec<Vec<Job>> = Vec::new();
-        let mut at: HashMap<[u8; 32], usize> = HashMap::with_capacity(jobs.len());
-        for job in jobs {
-            match at.get(job.incoming.key.as_bytes()) {
-                Some(&group) => groups[group].push(job),
-                None => {
-                    at.insert(*job.incoming.key.as_bytes(), groups.len());
-                    groups.push(vec![job]);
+        let (mut left, mut over) = (Vec::new(), Vec::new());
+        let mut parts = vec![groups(jobs)];
+        let mut patience = if parts[0].len() > 1 { Patience::Once } else { Patience::Twice };
+        while let Some(mut part) = parts.pop() {
+            let first: Vec<&Job> = part.iter().filter_map(|group| group.first()).collect();
+            match self.inner.write(&first, patience).await {
+                Ok((known, again)) => self.tell(part, &known, again, &mut left, &mut over),
+                Err(Trouble::Refused { .. }) if part.len() > 1 => {
+                    patience = Patience::Brief;
+                    let size = part.len().div_ceil(PARTS);
+                    // The first of them last, so that it is the next.
+                    while part.len() > size {
+                        let behind = (part.len() - 1) / size * size;
+                        parts.push(part.split_off(behind));
+                    }
+                    parts.push(part);
                 }
+                Err(Trouble::Refused { error, locked }) => {
+                    let entity = part[0][0].incoming.entity.clone().filter(|_| locked);
+                    refuse(part, &error);
+                    // None of the others of its entity would get further.
+                    let of_it = |group: &mut Group| entity.is_some() && group[0].incoming.entity == entity;
+                    parts.iter_mut().for_each(|part| refuse(part.extract_if(.., of_it).collect(), &error));
+                    parts.retain(|part| !part.is_empty());
+                }
+                Err(Trouble::Away(error)) => refuse(part, &error),
             }
         }
-        match self.write_groups(groups, true).await {
-            Ok(left) => left,
-            // One of them may be the trouble of all: one that somebody holds, or that the database cannot hold.
-            Err(groups) => {
-                let alone = stream::iter(groups).map(|group| self.write_groups(vec![group], false));
-                let left = alone.buffer_unordered(AT_ONCE).map(Result::unwrap_or_default);
-                left.concat().await
-            }
+        // Behind all answers: it may have to wait for a lock.
+        if let Some(deadline) = left.iter().map(|job: &Job| job.deadline).max() {
+            self.inner.forget(&over, deadline).await;
         }
+        left
     }
 
-    /// Writes the first of each group and tells all. Gives the groups back where the server refuses them and there are
-    /// several, so that each is `together` with others no more.
-    async fn write_groups(&self, groups: Vec<Vec<Job>>, together: bool) -> Result<Vec<Job>, Vec<Vec<Job>>> {
-        let first: Vec<&Job> = groups.iter().filter_map(|group| group.first()).collect();
-        let together = together && first.len() > 1;
-        match self.inner.write(&first, together).await {
-            Ok((known, again)) => Ok(self.tell(groups, &known, again).await),
-            Err(Trouble::Refused(_)) if together => Err(groups),
-            Err(Trouble::Refused(error) | Trouble::Away(error)) => {
-                for job in groups.into_iter().flatten() {
-                    let _ = job.reply.send(Err(copy_of(&error)));
-                }
-                Ok(Vec::new())
-            }
-        }
-    }
-
-    async fn tell(&self, groups: Vec<Vec<Job>>, known: &HashMap<[u8; 32], Known>, again: bool) -> Vec<Job> {
-        let mut left = Vec::new();
+    /// Tells what is known of each. Those of which it is not are `left`, some because of others that are `over`.
+    fn tell(
+        &self,
+        part: Vec<Group>,
+        known: &HashMap<[u8; 32], Known>,
+        again: bool,
+        left: &mut Vec<Job>,
+        over: &mut Vec<Held>,
+    ) {
         let mut any_new = false;
-        for group in groups {
+        for group in part {
             let Some(first) = group.first() else { continue };
             let (key, print) = (first.incoming.key, first.incoming.fingerprint);
             let mut known = known.get(key.as_bytes()).copied().unwrap_or(Known::Unclear);
@@ -226,7 +220,7 @@ impl Writer {
                         Some(Accepted::New)
                     }
                     Known::Held(held) if held.is_over(self.inner.retention, job.now) => {
-                        self.inner.forget(&held).await;
+                        over.push(held);
                         None
                     }
                     Known::Held(held) if held.fingerprint != job.incoming.fingerprint => Some(Accepted::Conflict),
@@ -245,7 +239,30 @@ impl Writer {
             }
         }
         self.inner.ring_if(any_new);
-        left
+    }
+}
+
+/// A delivery and its copies: the first is written, and the others are told by what became of it.
+type Group = Vec<Job>;
+
+fn groups(jobs: Vec<Job>) -> Vec<Group> {
+    let mut groups: Vec<Group> = Vec::new();
+    let mut at: HashMap<[u8; 32], usize> = HashMap::with_capacity(jobs.len());
+    for job in jobs {
+        match at.get(job.incoming.key.as_bytes()) {
+            Some(&group) => groups[group].push(job),
+            None => {
+                at.insert(*job.incoming.key.as_bytes(), groups.len());
+                groups.push(vec![job]);
+            }
+        }
+    }
+    groups
+}
+
+fn refuse(part: Vec<Group>, error: &InboxError) {
+    for job in part.into_iter().flatten() {
+        let _ = job.reply.send(Err(copy_of(error)));
     }
 }
 
@@ -260,67 +277,83 @@ impl Drop for Writer {
     }
 }
 
+/// How long locks are waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Patience {
+    /// A moment: somebody holds one of them, and it is looked for which.
+    Brief,
+    /// Once as long as may be: those that nobody holds can be written without the others.
+    Once,
+    /// And once more.
+    Twice,
+}
+
 /// Why a batch was not written.
 enum Trouble {
     /// The server does not want it, and has written nothing.
-    Refused(InboxError),
+    Refused {
+        error: InboxError,
+        /// Because somebody holds a lock.
+        locked: bool,
+    },
     Away(InboxError),
 }
 
 impl From<Failure> for Trouble {
     fn from(failure: Failure) -> Self {
+        let locked = failure.code() == Some(&SqlState::LOCK_NOT_AVAILABLE);
         let refused = !failure.sent && failure.code().is_some();
         let error = failure.trouble.into();
-        if refused { Self::Refused(error) } else { Self::Away(error) }
-    }
-}
-
-impl Held {
-    fn is_over(&self, retention: std::time::Duration, now: Timestamp) -> bool {
-        self.state == State::Done && self.finished_at.is_some_and(|at| at.saturating_add(retention) <= now)
+        if refused { Self::Refused { error, locked } } else { Self::Away(error) }
     }
 }
 
 impl Inner {
-    async fn write(&self, jobs: &[&Job], together: bool) -> Result<(HashMap<[u8; 32], Known>, bool), Trouble> {
+    async fn write(&self, jobs: &[&Job], patience: Patience) -> Result<(HashMap<[u8; 32], Known>, bool), Trouble> {
+        let deadline = jobs.iter().map(|job| job.deadline).max().unwrap_or_else(Instant::now);
+        if patience == Patience::Brief && Instant::now() >= deadline {
+            return Err(Trouble::Away(InboxError::TooSlow(self.accepts.link.response_timeout)));
+        }
         let columns = Columns::of(jobs, self.salt);
         let params = columns.params();
-        let deadline = jobs.iter().map(|job| job.deadline).max().unwrap_or_else(Instant::now);
+        let Statements { accept, accept_briefly, accept_in_order, begin, begin_briefly, .. } = &self.statements;
+        let (accept, begin) =
+            if patience == Patience::Brief { (accept_briefly, begin_briefly) } else { (accept, begin) };
         jobs.iter().for_each(|_| step::reached("accept", "committing"));
         let (rows, again) = if columns.locks.is_empty() {
-            let statement = Statement { text: &self.statements.accept, params: &params };
-            self.ask(statement, together, deadline).await?
+            self.ask(Statement { text: accept, params: &params }, patience, deadline).await?
         } else {
-            let statements = [Statement { text: &self.statements.accept_in_order, params: &params }];
-            let (locks, begin) = (&columns.locks, self.statements.begin.as_str());
-            self.ask(Locked { locks, begin, statements: &statements }, together, deadline).await?
+            let statements = [Statement { text: accept_in_order, params: &params }];
+            self.ask(Locked { locks: &columns.locks, begin, statements: &statements }, patience, deadline).await?
         };
         jobs.iter().for_each(|_| step::reached("accept", "committed"));
         let known: Result<HashMap<_, _>, InboxError> = rows.iter().map(known).collect();
         Ok((known.map_err(Trouble::Away)?, again))
     }
 
-    /// For several together no lock is asked for twice: those that nobody holds can be written by themselves.
     async fn ask<Q: Question>(
         &self,
         question: Q,
-        together: bool,
+        patience: Patience,
         deadline: Instant,
     ) -> Result<(Q::Answer, bool), Failure> {
-        if together {
-            self.accepts.link.ask(&Impatient(question), deadline).await
-        } else {
+        if patience == Patience::Twice {
             self.accepts.link.ask(&question, deadline).await
+        } else {
+            self.accepts.link.ask(&Impatient(question), deadline).await
         }
     }
 
-    /// Makes room for a delivery of the same key, when the old one need not be remembered any more.
-    async fn forget(&self, held: &Held) {
-        let finished_at = held.finished_at.map(Timestamp::as_millis);
-        let params: [&(dyn ToSql + Sync); 2] = [&held.number, &finished_at];
-        let statement = Statement { text: &self.statements.forget, params: &params };
-        if let Err(failure) = self.link.ask(&statement, self.link.deadline()).await {
-            tracing::debug!(error = %failure.trouble, "what has expired was not removed; it is tried again");
+    /// Makes room for deliveries of the same keys, when the old ones need not be remembered any more.
+    async fn forget(&self, over: &[Held], deadline: Instant) {
+        if over.is_empty() {
+            return;
+        }
+        let numbers: Vec<i64> = over.iter().map(|held| held.number).collect();
+        let ends: Vec<Option<i64>> = over.iter().map(|held| held.finished_at.map(Timestamp::as_millis)).collect();
+        let statement = Statement { text: &self.statements.forget, params: &[&numbers, &ends] };
+        if let Err(failure) = self.ask(statement, Patience::Once, deadline).await {
+            tracing::debug!(error = %Causes(&failure.trouble), "what has expired was not removed; it is tried again");
         }
     }
 }
@@ -332,24 +365,4 @@ fn copy_of(error: &InboxError) -> InboxError {
         InboxError::TooSlow(limit) => InboxError::TooSlow(*limit),
         InboxError::Unavailable(cause) => InboxError::unavailable(reason(cause.as_ref())),
     }
-}
-
-fn known(row: &Row) -> Result<([u8; 32], Known), InboxError> {
-    let key: &[u8] = read(row, "claim_key")?;
-    let key = key.try_into().map_err(InboxError::unavailable)?;
-    if read::<Option<i16>>(row, "new")?.is_some() {
-        return Ok((key, Known::New(state_of(row, "new")?)));
-    }
-    // Nothing where the key was found but its delivery is just being forgotten.
-    let (Some(number), Some(_)) = (read(row, "number")?, read::<Option<i16>>(row, "state")?) else {
-        return Ok((key, Known::Unclear));
-    };
-    let held = Held {
-        number,
-        fingerprint: fingerprint(row)?,
-        state: state_of(row, "state")?,
-        finished_at: optional_time(row, "finished_at")?,
-        nonce: read::<&[u8]>(row, "token")?.try_into().ok(),
-    };
-    Ok((key, Known::Held(held)))
 }

@@ -120,17 +120,17 @@ impl PostgresInboxBuilder {
         self
     }
 
-    /// Opens an inbox that is there, or none: neither schema nor tables are made. For tools, whose mistyped schema would
-    /// otherwise be an empty inbox.
+    /// Opens an inbox that is there, or none: neither schema nor tables are made or changed. For tools, whose mistyped
+    /// schema would otherwise be an empty inbox, and which must not bring up an inbox to their own version while receivers
+    /// of the older one run on it.
     pub fn existing(mut self) -> Self {
         self.existing = true;
         self
     }
 
     /// How long an accept may take, waiting for a connection included, before the inbox counts as away: 10 ms to 10 s;
-    /// 500 ms unless told, so that a sender has its 503 within a second. No lock is asked for more than twice, nor for
-    /// longer than a third of it each time. What workers ask for may take 5 s, or as long as this where it is longer;
-    /// operators' questions may take 10 s.
+    /// 500 ms unless told, so that a sender has its 503 within a second. No lock is waited for longer than a third of it at
+    /// a time. What workers ask for may take 5 s, or as long as this where it is longer; operators' questions may take 10 s.
     pub fn response_timeout(mut self, limit: Duration) -> Self {
         self.response_timeout = limit;
         self

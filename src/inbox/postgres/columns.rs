@@ -88,7 +88,7 @@ impl<'a> Columns<'a> {
 
 /// An entity as its rows are found by: of any length, and with any letters in it, it is 64 bits. Should two of them ever
 /// be one number, they wait for one another and nothing else.
-fn hash_of(entity: &str) -> i64 {
+pub(super) fn hash_of(entity: &str) -> i64 {
     xxhash_rust::xxh3::xxh3_64(entity.as_bytes()).cast_signed()
 }
 

@@ -6,6 +6,7 @@ mod claim;
 mod columns;
 mod effects;
 mod error;
+mod known;
 mod layout;
 mod operate;
 mod rope;

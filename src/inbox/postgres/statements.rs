@@ -13,8 +13,11 @@ use super::rows::{DELIVERY, ENTRY, NAMES};
 #[derive(Clone, Debug)]
 pub(super) struct Statements {
     pub(super) accept: String,
+    /// The same, where locks are waited for a moment only.
+    pub(super) accept_briefly: String,
     pub(super) accept_in_order: String,
     pub(super) begin: String,
+    pub(super) begin_briefly: String,
     pub(super) bury: String,
     pub(super) claim: String,
     pub(super) claim_suspect: String,
@@ -54,15 +57,26 @@ impl Statements {
     pub(super) fn new(schema: &str, salt: i64, lock_timeout: Duration) -> Self {
         let (inbox, delivery) = (format!("{schema}.inbox"), format!("{schema}.inbox_delivery"));
         let numbers = format!("{schema}.inbox_numbers").replace('\'', "''");
-        let settings = format!(
-            "set_config('lock_timeout', '{}ms', true), \
-             set_config('synchronous_commit', CASE current_setting('synchronous_commit') WHEN 'off' THEN 'on' \
-             ELSE current_setting('synchronous_commit') END, true)",
-            lock_timeout.as_millis()
-        );
+        let settings = |lock_timeout: Duration| {
+            format!(
+                "set_config('lock_timeout', '{}ms', true), \
+                 set_config('synchronous_commit', CASE current_setting('synchronous_commit') WHEN 'off' THEN 'on' \
+                 ELSE current_setting('synchronous_commit') END, true)",
+                lock_timeout.as_millis().max(1)
+            )
+        };
+        let (settings, briefly) = (settings(lock_timeout), settings(lock_timeout / 8));
         // A process that freezes in the middle of a transaction gives up the lock of an entity after as many milliseconds.
         let idle = 5_000;
-        let guard = format!("guard AS MATERIALIZED (SELECT ({settings}) IS NOT NULL AS holds)");
+        let guard = |settings: &str| format!("guard AS MATERIALIZED (SELECT ({settings}) IS NOT NULL AS holds)");
+        let (guard, brief_guard) = (guard(&settings), guard(&briefly));
+        let begin = |settings: &str| {
+            format!(
+                "BEGIN ISOLATION LEVEL READ COMMITTED; \
+                 SELECT {settings}, set_config('countersign.locked', 'on', true), \
+                 set_config('idle_in_transaction_session_timeout', '{idle}ms', true)"
+            )
+        };
         // Fails where the transaction has not begun, and its locks were given back as soon as they were had.
         let locked = "guard AS MATERIALIZED \
             (SELECT coalesce(current_setting('countersign.locked', true), '')::boolean AS holds)";
@@ -175,12 +189,10 @@ impl Statements {
         );
         Self {
             accept: accept(&guard, "0"),
+            accept_briefly: accept(&brief_guard, "0"),
             accept_in_order: accept(locked, &in_order),
-            begin: format!(
-                "BEGIN ISOLATION LEVEL READ COMMITTED; \
-                 SELECT {settings}, set_config('countersign.locked', 'on', true), \
-                 set_config('idle_in_transaction_session_timeout', '{idle}ms', true)"
-            ),
+            begin: begin(&settings),
+            begin_briefly: begin(&briefly),
             effects_lock: format!(
                 "WITH {ours}
                 SELECT pg_advisory_xact_lock(entity # {salt})
@@ -207,10 +219,12 @@ impl Statements {
             ),
             forget: format!(
                 "WITH {guard},
-                gone AS (
-                    DELETE FROM {inbox} AS held USING guard
-                    WHERE number = $1 AND state = 3 AND finished_at = $2 AND guard.holds RETURNING number
-                )
+                old AS MATERIALIZED (
+                    SELECT number FROM {inbox} AS held
+                    JOIN unnest($1::bigint[], $2::bigint[]) AS one (number, finished_at) USING (number, finished_at), guard
+                    WHERE held.state = 3 AND guard.holds ORDER BY number FOR UPDATE OF held
+                ),
+                gone AS (DELETE FROM {inbox} AS held USING old WHERE held.number = old.number RETURNING held.number)
                 DELETE FROM {delivery} AS kept USING gone WHERE kept.number = gone.number"
             ),
             claim: format!(
