@@ -8,8 +8,9 @@ mod servers;
 
 mod inbox_common;
 
-use std::sync::OnceLock;
+use std::io::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use countersign::inbox::tokio_postgres::{self, Client, NoTls};
@@ -165,4 +166,43 @@ async fn accepts_of_many_entities_hold_no_more_than_64_locks_at_once() {
     assert!(all.into_iter().all(|accepted| accepted.unwrap() == Accepted::New));
     let most = number(&admin, &format!("SELECT max(held) FROM {schema}.locks")).await;
     assert_eq!(most, 64);
+}
+
+/// Senders are not concerned by what an operator asks.
+#[tokio::test]
+async fn an_operators_question_that_fails_is_not_told_as_an_inbox_that_is_away() {
+    let (url, schema) = (shared(), schema());
+    let (inbox, admin) = (PostgresInbox::builder(&url).schema(&schema).build().await.unwrap(), admin(&url).await);
+    let log = Arc::new(Mutex::new(Vec::new()));
+    let writer = Arc::clone(&log);
+    let subscriber =
+        tracing_subscriber::fmt().with_ansi(false).with_writer(move || Lines(Arc::clone(&writer))).finish();
+    // While there is only one, whichever test's thread comes first decides for all whether a message is wanted.
+    let _second = tracing::Dispatch::new(tracing_subscriber::fmt().with_writer(std::io::sink).finish());
+    // Everything runs on this thread.
+    let _guard = tracing::subscriber::set_default(subscriber);
+    let told = || String::from_utf8_lossy(&log.lock().unwrap()).into_owned();
+    admin.batch_execute(&format!("ALTER TABLE {schema}.inbox_delivery RENAME received_at TO gone")).await.unwrap();
+    inbox.stats().await.expect_err("it asks for a column that is gone");
+    assert_eq!(told(), "");
+    inbox.accept(incoming("a"), now()).await.expect_err("it writes the column");
+    assert!(told().contains("the inbox is away: deliveries are answered 503"), "{}", told());
+    admin.batch_execute(&format!("ALTER TABLE {schema}.inbox_delivery RENAME gone TO received_at")).await.unwrap();
+    inbox.stats().await.unwrap();
+    assert!(!told().contains("answers again"), "{}", told());
+    assert_eq!(inbox.accept(incoming("a"), now()).await.unwrap(), Accepted::New);
+    assert!(told().contains("the inbox answers again"), "{}", told());
+}
+
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }

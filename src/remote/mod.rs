@@ -176,6 +176,10 @@ pub(crate) const DEFAULT_RESPONSE_TIMEOUT: Duration = Duration::from_millis(500)
 pub(crate) const MIN_RESPONSE_TIMEOUT: Duration = Duration::from_millis(10);
 pub(crate) const MAX_RESPONSE_TIMEOUT: Duration = Duration::from_millis(900);
 
+/// After how long the kernel gives up a connection whose other side does not acknowledge.
+#[cfg(any(feature = "postgres", target_os = "linux"))]
+pub(crate) const UNACKNOWLEDGED: Duration = Duration::from_secs(3);
+
 /// How much longer than it must a store keeps a record, by its own clock: what receivers' clocks may be apart.
 pub(crate) const SLACK: Duration = Duration::from_hours(1);
 /// For how long a completion is tried: as long as an outage may take that nobody need be told of.

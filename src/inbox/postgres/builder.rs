@@ -22,7 +22,7 @@ use crate::inbox::Bell;
 use crate::remote::postgres::{Link, Pooled, Server, Timeouts, is_schema, quoted};
 use crate::remote::{
     DEFAULT_RESPONSE_TIMEOUT, DEFAULT_RETENTION, Health, Later, MAX_RETENTION, MIN_RESPONSE_TIMEOUT, MIN_RETENTION,
-    TooLate,
+    TooLate, UNACKNOWLEDGED,
 };
 
 /// Builds a [`PostgresInbox`]. What to decide, in this order: which server, in which schema, for how long it remembers,
@@ -169,7 +169,14 @@ impl PostgresInboxBuilder {
         let stage = self.stage(&pool, home.clone())?;
         let bell = Bell::default();
         let way = match &self.server {
-            Server::Ours(Ok(config)) => Way::Own(listening(config, self.response_timeout)),
+            Server::Ours(Ok(config)) => {
+                let timeouts = Timeouts { turn: None, answer: self.response_timeout, statements: false };
+                // Nothing that it does need be on the disk.
+                let mut config = timeouts.harden(config, &["synchronous_commit=off"]);
+                // It may hear nothing for hours.
+                config.keepalives_idle(UNACKNOWLEDGED);
+                Way::Own(Box::new(config))
+            }
             _ => Way::Pool(pool.clone()),
         };
         let salt = salt_of(&self.schema);
@@ -179,14 +186,14 @@ impl PostgresInboxBuilder {
             _ => (pool.clone(), WRITERS.min(pool.status().max_size / 2).max(1)),
         };
         let own = matches!(self.server, Server::Ours(_));
-        let health = Arc::new(Health::new("postgres", "the inbox"));
-        let link = |pool, response_timeout| Link { pool, own, response_timeout, health: Arc::clone(&health) };
+        let link = |pool, response_timeout, health| Link { pool, own, response_timeout, health };
+        let health = Some(Health::new("postgres", "the inbox"));
         let inner = Inner {
             rope: Rope::hang(way, bell.clone(), &self.schema, &home),
             bell,
             statements: Statements::new(&quoted(&self.schema), salt, self.response_timeout / 3),
-            accepts: Accepts::new(link(accepting, self.response_timeout), self.queue, writers, home),
-            link: link(pool, self.patience()),
+            accepts: Accepts::new(link(accepting, self.response_timeout, health), self.queue, writers, home),
+            link: link(pool, self.patience(), None),
             later: Later::here(),
             salt,
             stage,
@@ -258,25 +265,6 @@ impl PostgresInboxBuilder {
     }
 }
 
-/// The connection that listens: nothing that it does need be on the disk.
-fn listening(config: &Config, limit: Duration) -> Box<Config> {
-    let mut config = config.clone();
-    if config.get_application_name().is_none() {
-        config.application_name("countersign");
-    }
-    if config.get_connect_timeout().is_none() {
-        config.connect_timeout(limit);
-    }
-    if config.get_tcp_user_timeout().is_none() {
-        config.tcp_user_timeout(UNACKNOWLEDGED);
-    }
-    config.keepalives_idle(UNACKNOWLEDGED);
-    let options = config.get_options().unwrap_or_default();
-    let options = format!("{options} -c synchronous_commit=off");
-    config.options(options);
-    Box::new(config)
-}
-
 /// Refuses a server that answers before a commit would outlast a crash, or that cannot hold what is sent.
 ///
 /// `local`, `remote_write` and `remote_apply` wait for this server's disk as `on` does, and differ in what they wait for
@@ -323,8 +311,6 @@ const BUILD_LIMIT: Duration = Duration::from_secs(10);
 const MAX_RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How many statements of accepts are under way at most: while one waits for the disk, the next is under way.
 const WRITERS: usize = 3;
-/// After how long the kernel gives up a connection whose other side does not acknowledge.
-const UNACKNOWLEDGED: Duration = Duration::from_secs(3);
 /// Every statement goes by an index. A plan that was made while the tables were small would read all of them, and be kept
 /// after they have grown.
 const PLANS: &[&str] = &["enable_seqscan=off", "enable_hashjoin=off", "enable_mergejoin=off", "jit=off"];

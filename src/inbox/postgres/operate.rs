@@ -127,5 +127,5 @@ impl Inner {
 /// How long the answer to an operator may take: a million rows are counted in it.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// How many dead are replayed in one transaction.
-const PAGE: i64 = 500;
+/// How many dead are replayed in one transaction, which holds a lock for each of their entities.
+const PAGE: i64 = 64;

@@ -1,7 +1,6 @@
 //! One question to the server, on a connection of the pool, within its time.
 
 use std::error::Error as StdError;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -18,13 +17,14 @@ use crate::remote::{Health, TooLate};
 /// The parameters of a statement.
 pub(crate) type Params<'p> = &'p [&'p (dyn ToSql + Sync)];
 
-/// A pool of connections to a server, and how the server has been of late.
+/// A pool of connections to a server, and perhaps how the server has been of late.
 pub(crate) struct Link {
     pub(crate) pool: Pool,
     /// Whether the pool is ours alone.
     pub(crate) own: bool,
     pub(crate) response_timeout: Duration,
-    pub(crate) health: Arc<Health>,
+    /// For what senders wait for: what it tells is that they are refused.
+    pub(crate) health: Option<Health>,
 }
 
 /// What can be asked on a connection, once or again.
@@ -169,7 +169,7 @@ impl Link {
         let asked = Box::pin(timeout_at(deadline, asked)).await;
         let trouble = match asked {
             Ok(Ok(answer)) => {
-                self.health.answers();
+                self.health.iter().for_each(Health::answers);
                 return Ok((answer, again.into_inner()));
             }
             Ok(Err(trouble)) => trouble,
@@ -181,7 +181,7 @@ impl Link {
         if locked.into_inner() {
             tracing::debug!("somebody else holds the lock, and was not waited for");
         } else {
-            self.health.fails(&trouble);
+            self.health.iter().for_each(|health| health.fails(&trouble));
         }
         Err(Failure { trouble, sent: sent.into_inner() })
     }

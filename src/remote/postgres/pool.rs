@@ -7,6 +7,7 @@ use tokio::runtime::Handle;
 use tokio_postgres::{Config, Error};
 
 use super::connect::AtHome;
+use crate::remote::UNACKNOWLEDGED;
 
 /// Where the server is, or the way there.
 pub(crate) enum Server {
@@ -52,7 +53,7 @@ impl Server {
 impl Pooled<'_> {
     pub(crate) fn build(self) -> Result<Pool, deadpool_postgres::BuildError> {
         let Timeouts { turn, answer, .. } = self.timeouts;
-        let config = self.hardened();
+        let config = self.timeouts.harden(self.config, self.settings);
         let recycling_method = if self.clean { RecyclingMethod::Clean } else { RecyclingMethod::Fast };
         let manager = Manager::from_connect(config, AtHome::new(self.home), ManagerConfig { recycling_method });
         Pool::builder(manager)
@@ -63,26 +64,28 @@ impl Pooled<'_> {
             .recycle_timeout(Some(answer))
             .build()
     }
+}
 
+impl Timeouts {
     /// What the program has set stays; what it has not is set so that a server that died without a word is noticed.
-    fn hardened(&self) -> Config {
-        let Timeouts { answer, statements, .. } = self.timeouts;
-        let mut config = self.config.clone();
+    /// `settings` are those of each session, as `name=value`.
+    pub(crate) fn harden(self, config: &Config, settings: &[&str]) -> Config {
+        let mut config = config.clone();
         if config.get_application_name().is_none() {
             config.application_name("countersign");
         }
         if config.get_connect_timeout().is_none() {
-            config.connect_timeout(answer);
+            config.connect_timeout(self.answer);
         }
         if config.get_tcp_user_timeout().is_none() {
             config.tcp_user_timeout(UNACKNOWLEDGED);
         }
         let mut options = config.get_options().unwrap_or_default().to_owned();
-        if statements && !options.contains("statement_timeout") {
+        if self.statements && !options.contains("statement_timeout") {
             // What is given up here ends there as well.
-            options.push_str(&format!(" -c statement_timeout={}", answer.as_millis()));
+            options.push_str(&format!(" -c statement_timeout={}", self.answer.as_millis()));
         }
-        for setting in self.settings {
+        for setting in settings {
             options.push_str(&format!(" -c {setting}"));
         }
         if !options.is_empty() {
@@ -91,6 +94,3 @@ impl Pooled<'_> {
         config
     }
 }
-
-/// After how long the kernel gives up a connection whose other side does not acknowledge.
-const UNACKNOWLEDGED: Duration = Duration::from_secs(3);

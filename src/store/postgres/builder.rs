@@ -125,7 +125,7 @@ impl PostgresStoreBuilder {
         if own_pool {
             warm_up(&pool, self.connections, &statements).await;
         }
-        let health = Arc::new(Health::new("postgres", "the dedupe store"));
+        let health = Some(Health::new("postgres", "the dedupe store"));
         let inner = Inner {
             link: Link { pool, own: own_pool, response_timeout: self.response_timeout, health },
             statements,
