@@ -209,6 +209,43 @@ async fn a_connection_that_is_dead_without_a_word_is_given_up() {
     claims::swallowed(&store, &proxy).await;
 }
 
+/// Whichever worker of a server asks first after an outage, and whatever its handlers do then.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_that_was_lost_is_made_anew_where_no_handler_can_hold_it_up() {
+    let mut server = Redis::durable();
+    let store = store(&server.url()).await;
+    done(&store, &key("home", 0)).await;
+    server.stop();
+    server.start_again();
+    let (there, (tell, told)) = (store.clone(), std::sync::mpsc::channel());
+    let worker = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            until_it_answers(&there, &key("home", 0)).await;
+            tell.send(()).unwrap();
+            // A handler that computes: nothing on its runtime gets on.
+            std::thread::park();
+        });
+    });
+    tokio::task::spawn_blocking(move || told.recv().unwrap()).await.unwrap();
+    let elsewhere = claim(&store, &key("home", 1)).await;
+    worker.thread().unpark();
+    worker.join().unwrap();
+    assert!(matches!(elsewhere, Ok(Claimed::New(_))), "{elsewhere:?}");
+    done(&store, &key("home", 2)).await;
+}
+
+/// A program may end the runtime that it was built on, and go on with another.
+#[test]
+fn a_store_outlives_the_runtime_that_it_was_built_on() {
+    let server = Redis::start();
+    let runtime = || tokio::runtime::Runtime::new().unwrap();
+    let first = runtime();
+    let store = first.block_on(store(&server.url()));
+    drop(first);
+    assert!(matches!(runtime().block_on(until_it_answers(&store, &key("home", 0))), Claimed::New(_)));
+}
+
 #[tokio::test]
 async fn prefixes_share_nothing_and_foreign_values_are_never_taken_for_a_free_key() {
     let url = shared();

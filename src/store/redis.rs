@@ -4,6 +4,7 @@
 //! answer, and calls whose answer was lost.
 
 mod builder;
+mod home;
 
 pub use builder::{RedisStoreBuilder, RedisStoreError, RedisStoreMistake};
 
@@ -18,6 +19,7 @@ use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use redis::{Client, ErrorKind, RedisError, Script, ServerErrorKind};
 use tokio::time::{Instant, timeout};
 
+use self::home::Home;
 use crate::dedupe::{ClaimKey, ClaimToken, Claimed, DedupeStore, Fingerprint, Settled, StoreError};
 use crate::remote::{COMPLETE_LIMIT, Health, Later, MAX_RETENTION, Nonces, RELEASE_LIMIT, SLACK, TooLate, Unless};
 use crate::time::Timestamp;
@@ -33,6 +35,7 @@ struct Inner {
     config: ConnectionManagerConfig,
     connection: ArcSwap<ConnectionManager>,
     script: Script,
+    home: Home,
     prefix: String,
     retention: Duration,
     response_timeout: Duration,
@@ -198,7 +201,7 @@ impl Inner {
             }
         };
         let started = Instant::now();
-        match timeout(self.response_timeout, call).await {
+        match timeout(self.response_timeout, self.home.run(call)).await {
             Ok(Ok((words, again))) => {
                 self.unanswered.store(0, Ordering::Relaxed);
                 self.health.answers();

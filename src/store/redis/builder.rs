@@ -12,6 +12,7 @@ use redis::{Client, RedisResult, Script};
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 
+use super::home::Home;
 use super::{CLAIMS, Inner, RedisStore};
 use crate::remote::{
     DEFAULT_RESPONSE_TIMEOUT, DEFAULT_RETENTION, Health, Later, Listed, MAX_RESPONSE_TIMEOUT, MAX_RETENTION,
@@ -79,7 +80,7 @@ impl RedisStoreBuilder {
         let (Ok(client), true) = (&self.client, mistakes.is_empty()) else {
             return Err(RedisStoreError::Settings(mistakes));
         };
-        Handle::try_current().map_err(RedisStoreError::unreachable)?;
+        let home = Home::new(Handle::try_current().map_err(RedisStoreError::unreachable)?);
         let client = hardened(client).map_err(RedisStoreError::unreachable)?;
         let config = ConnectionManagerConfig::new()
             .set_connection_timeout(Some(self.response_timeout))
@@ -105,6 +106,7 @@ impl RedisStoreBuilder {
             config,
             connection: ArcSwap::from_pointee(connection),
             script,
+            home,
             prefix: self.prefix,
             retention: self.retention,
             response_timeout: self.response_timeout,
@@ -142,7 +144,7 @@ fn hardened(client: &Client) -> RedisResult<Client> {
     #[cfg(target_os = "linux")]
     let tcp = match tcp.user_timeout() {
         Some(_) => tcp,
-        None => tcp.set_user_timeout(UNACKNOWLEDGED),
+        None => tcp.set_user_timeout(crate::remote::UNACKNOWLEDGED),
     };
     Client::open(info.set_tcp_settings(tcp))
 }
@@ -259,9 +261,6 @@ const PIPELINE: usize = 1024;
 const RECONNECTS: usize = 2;
 const RECONNECT_MIN: Duration = Duration::from_millis(25);
 const RECONNECT_MAX: Duration = Duration::from_millis(200);
-/// After how long the kernel gives up a connection whose other side does not acknowledge.
-#[cfg(target_os = "linux")]
-const UNACKNOWLEDGED: Duration = Duration::from_secs(3);
 
 #[cfg(test)]
 mod tests {
