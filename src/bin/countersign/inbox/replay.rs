@@ -1,5 +1,6 @@
 //! `inbox replay`: entries are worked on again, which may do again what they have done.
 
+use std::collections::HashSet;
 use std::io::{self, IsTerminal as _, Write as _};
 
 use clap::Args;
@@ -61,7 +62,7 @@ struct Replayed {
 #[derive(Serialize)]
 struct Left {
     number: i64,
-    /// `running`, `waiting` or `none`; `left` where it was not tried any more.
+    /// `running`, `waiting` or `none`; `left` where it was not tried any more, or nobody has seen what came of it.
     reason: &'static str,
 }
 
@@ -71,6 +72,16 @@ struct Plan {
     numbers: Vec<i64>,
     done: usize,
     left: Vec<Left>,
+}
+
+impl Replayed {
+    /// What of `numbers` is in neither list, after an error or an interruption.
+    fn tell_left(&mut self, numbers: &[i64]) {
+        let told = self.replayed.iter().copied().chain(self.not_replayed.iter().map(|left| left.number));
+        let told: HashSet<i64> = told.collect();
+        let left = numbers.iter().filter(|number| !told.contains(number));
+        self.not_replayed.extend(left.map(|&number| Left { number, reason: "left" }));
+    }
 }
 
 pub(super) async fn replay(args: &ReplayArgs, place: &Place, out: &Out) -> Result<(), Failure> {
@@ -91,6 +102,7 @@ pub(super) async fn replay(args: &ReplayArgs, place: &Place, out: &Out) -> Resul
     }
     let mut outcome = Replayed { replayed: Vec::new(), not_replayed: plan.left };
     let ended = runtime::unless_interrupted(run(&store, &plan.numbers, &mut outcome, out)).await;
+    outcome.tell_left(&plan.numbers);
     tell(&outcome, out).and_then(|all| match ended {
         Ok(()) if all => Ok(()),
         Ok(()) => Err(Failure::No(None)),
@@ -196,6 +208,7 @@ fn tell(outcome: &Replayed, out: &Out) -> Result<bool, Failure> {
                 "running" => "it is running: wait for its end",
                 "waiting" => "it waits for another one of its entity, and runs after that",
                 "none" => "there is no entry of this number",
+                "left" => "it was cut short: `countersign inbox show` tells what came of it",
                 other => other,
             };
             out.line(format!("{}  {}  {why}", out.styled(ODD, "not replayed"), left.number))?;
