@@ -13,13 +13,14 @@ use std::time::Duration;
 use actix_web::{HttpResponse, web};
 use common::{NOW, PATH, Post, Probe, Server, Setup, builder, job, key, keyring, scheme, signed, wait_for};
 use countersign::inbox::rusqlite::Connection;
+use countersign::inbox::{Accepted, InboxStore};
 use countersign::metrics::{METRICS, MetricKind, describe};
 use countersign::testing::FakeClock;
 use countersign::{
     ClaimKey, ClaimToken, Claimed, DedupeStore, Fingerprint, Inbox, Keyring, MemoryStore, Message, Readiness, Receiver,
     RequestView, Settled, Signer, SqliteInbox, StoreError, Timestamp, WhenFull,
 };
-use inbox_common::Folder;
+use inbox_common::{Folder, incoming};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
 /// The recorder of this process; whoever has the guard is the only one who counts.
@@ -390,6 +391,36 @@ fn past_a_limit_series_are_counted_together() {
     let keys = seen.series.keys().filter(|series| series.starts_with("countersign_verified_total")).count();
     assert_eq!(keys, 501);
     seen.expect("countersign_verified_total", &[("key_id", "other")], 1_500.0);
+}
+
+/// A program that receives from two providers, each into an inbox of its own.
+#[test]
+fn two_inboxes_of_one_engine_are_told_apart_by_their_names() {
+    let (_, _alone) = exporter();
+    let recorder = with_buckets().build_recorder();
+    let handle = recorder.handle();
+    let folder = Folder::new();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    metrics::with_local_recorder(&recorder, || {
+        runtime.block_on(async {
+            for (name, count) in [("kycgenie", 2), ("stripe", 1)] {
+                let store = SqliteInbox::open(folder.path().join(name)).unwrap();
+                let inbox = Inbox::<common::Event, _>::new(store).named(name);
+                for number in 0..count {
+                    let accepted = inbox.store().accept(incoming(&number.to_string()), NOW).await.unwrap();
+                    assert_eq!(accepted, Accepted::New);
+                }
+                inbox.sample().await.unwrap();
+            }
+        });
+    });
+    let seen = Scrape::parse(handle.render());
+    for (name, count) in [("kycgenie", 2.0), ("stripe", 1.0)] {
+        let inbox = [("inbox", name), ("engine", "sqlite")];
+        seen.expect("countersign_inbox_deliveries", &[&inbox[..], &[("state", "pending")]].concat(), count);
+        assert!(seen.value("countersign_inbox_oldest_seconds", &inbox).is_some());
+        assert!(seen.value("countersign_inbox_sampled_timestamp_seconds", &inbox).is_some());
+    }
 }
 
 /// A program may install its recorder after it has built, or even used, its receivers.

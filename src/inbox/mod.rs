@@ -66,6 +66,8 @@ pub struct Inbox<E, S> {
     /// What `entity` was made of, where it was.
     pointer: Option<Arc<str>>,
     answer_within: Duration,
+    /// What metrics call it.
+    name: Arc<str>,
     event: PhantomData<fn() -> E>,
 }
 
@@ -82,6 +84,7 @@ impl<E: WebhookEvent, S: InboxStore> Inbox<E, S> {
             entity: None,
             pointer: None,
             answer_within: Duration::from_secs(5),
+            name: Arc::default(),
             event: PhantomData,
         }
     }
@@ -113,6 +116,13 @@ impl<E: WebhookEvent, S: InboxStore> Inbox<E, S> {
     #[must_use]
     pub fn answer_within(self, limit: Duration) -> Self {
         Self { answer_within: limit, ..self }
+    }
+
+    /// What metrics call it: the label `inbox` of its gauges, which is empty unless set. For a program with several inboxes
+    /// of one engine, whose gauges would be one series otherwise. A word of the program's own, such as the provider's name.
+    #[must_use]
+    pub fn named(self, name: impl Into<Arc<str>>) -> Self {
+        Self { name: name.into(), ..self }
     }
 
     /// What tells the workers the time; the operating system unless set. A receiver has its own.
@@ -163,7 +173,7 @@ impl<E, S: InboxStore> Inbox<E, S> {
             oldest: oldest.as_secs_f64(),
             sampled: now.as_millis() as f64 / 1e3,
         };
-        crate::meter::sampled(S::ENGINE, depth);
+        crate::meter::sampled(&self.name, S::ENGINE, depth);
         Ok(stats)
     }
 }
@@ -200,6 +210,7 @@ impl<E, S> Clone for Inbox<E, S> {
             entity: self.entity.clone(),
             pointer: self.pointer.clone(),
             answer_within: self.answer_within,
+            name: Arc::clone(&self.name),
             event: PhantomData,
         }
     }
@@ -208,6 +219,7 @@ impl<E, S> Clone for Inbox<E, S> {
 impl<E, S> fmt::Debug for Inbox<E, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Inbox")
+            .field("name", &self.name)
             .field("in_order", &self.entity.is_some())
             .field("answer_within", &self.answer_within)
             .finish_non_exhaustive()

@@ -144,12 +144,12 @@ meters! {
     }
 
     /// What is in an inbox now.
-    fn sampled(engine: &'static str, depth: Depth) {
+    fn sampled(inbox: &str, engine: &'static str, depth: Depth) {
         for (state, count) in depth.states {
-            to::INBOX.with([engine, state], |gauge| gauge.set(count as f64));
+            to::INBOX.with([inbox, engine, state], |gauge| gauge.set(count as f64));
         }
-        to::OLDEST.with([engine], |gauge| gauge.set(depth.oldest));
-        to::SAMPLED.with([engine], |gauge| gauge.set(depth.sampled));
+        to::OLDEST.with([inbox, engine], |gauge| gauge.set(depth.oldest));
+        to::SAMPLED.with([inbox, engine], |gauge| gauge.set(depth.sampled));
     }
 
     /// A readiness probe was answered.

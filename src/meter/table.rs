@@ -101,11 +101,11 @@ metrics! {
         = "Keys that memory stores have room for.";
     FORGOTTEN: Counter "countersign_memory_store_forgotten_total" in "keys" by []
         = "Keys that were forgotten within their retention; a retry of theirs would run again.";
-    INBOX: Gauge "countersign_inbox_deliveries" in "deliveries" by ["engine", "state"]
+    INBOX: Gauge "countersign_inbox_deliveries" in "deliveries" by ["inbox", "engine", "state"]
         = "Deliveries in the inbox, when it was last looked at.";
-    OLDEST: Gauge "countersign_inbox_oldest_seconds" in "seconds" by ["engine"]
+    OLDEST: Gauge "countersign_inbox_oldest_seconds" in "seconds" by ["inbox", "engine"]
         = "The age of the oldest delivery that is neither done nor dead; 0 when there is none.";
-    SAMPLED: Gauge "countersign_inbox_sampled_timestamp_seconds" in "seconds" by ["engine"]
+    SAMPLED: Gauge "countersign_inbox_sampled_timestamp_seconds" in "seconds" by ["inbox", "engine"]
         = "When the inbox was last looked at, in seconds since 1970.";
     ATTEMPTS: Counter "countersign_attempts_total" in "attempts" by ["source", "result"]
         = "Attempts of workers that have ended.";
