@@ -137,7 +137,10 @@ pub struct ClaimToken {
 #[non_exhaustive]
 pub enum StoreError {
     /// No room for another key without forgetting one that is still needed.
-    #[error("the dedupe store is full of keys that it may not forget yet: give it more `capacity`")]
+    #[error(
+        "the dedupe store is full of keys that it may not forget yet: give it more room (`capacity` in memory, `maxmemory` \
+         in Redis), or a shorter `retention`"
+    )]
     Full,
     /// It could not be reached, or it failed.
     #[error("the dedupe store is unavailable")]

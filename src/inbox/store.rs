@@ -276,12 +276,15 @@ pub struct Lease {
 #[non_exhaustive]
 pub enum InboxError {
     /// More is waiting to be written than may.
-    #[error("the inbox has too much waiting to be written: it is slower than what comes in")]
+    #[error(
+        "the inbox has too much waiting to be written, as its disk is slower than what comes in: raise `queue` for bursts, \
+         or give it a faster disk"
+    )]
     Full,
     /// It did not answer in time. It may yet have done what was asked.
     #[error("the inbox did not answer within {} ms", .0.as_millis())]
     TooSlow(Duration),
-    /// It could not be reached, or it failed; nothing was written.
+    /// It could not be reached, or it failed. Unless it was a connection that was lost on the way, nothing was written.
     #[error("the inbox is unavailable: {0}")]
     Unavailable(#[source] Box<dyn Error + Send + Sync>),
 }
