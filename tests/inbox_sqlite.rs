@@ -254,6 +254,28 @@ async fn a_file_that_was_restored_beneath_a_process_is_read_anew() {
     assert_eq!(accept(&inbox, "lost").await, Accepted::New);
 }
 
+/// Moved, deleted, or on a volume that has been taken away: what is written to a file without a name is lost with it.
+#[cfg(unix)]
+#[tokio::test]
+async fn a_file_that_has_gone_takes_nothing_more_until_it_is_back() {
+    let folder = Folder::new();
+    let inbox = SqliteInbox::open(folder.file()).unwrap();
+    let now = SystemClock.now();
+    assert_eq!(inbox.accept(incoming("before"), now).await.unwrap(), Accepted::New);
+    let aside = folder.path().join("aside");
+    std::fs::rename(folder.file(), &aside).unwrap();
+    for id in ["before", "meanwhile"] {
+        let refused = inbox.accept(incoming(id), now).await.unwrap_err();
+        assert!(matches!(refused, InboxError::Unavailable(_)), "{refused}");
+    }
+    assert!(inbox.ping().await.is_err(), "it could keep nothing");
+    assert!(!folder.file().exists(), "nothing is made in its place");
+    std::fs::rename(&aside, folder.file()).unwrap();
+    assert_eq!(inbox.accept(incoming("before"), now).await.unwrap(), Accepted::Duplicate(State::Pending));
+    assert_eq!(inbox.accept(incoming("meanwhile"), now).await.unwrap(), Accepted::New);
+    assert_eq!(inbox.stats().await.unwrap().pending, 2);
+}
+
 /// Keys of which the index holds the same 8 bytes are told apart by the rest.
 #[tokio::test]
 async fn two_keys_that_share_a_hash_are_two_deliveries() {

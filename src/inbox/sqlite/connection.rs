@@ -32,7 +32,12 @@ pub(super) struct Place {
 pub(super) struct Writing {
     connection: Connection,
     keys: Keys,
+    /// Which file it is, whatever it is called by now.
+    file: Option<Identity>,
 }
+
+/// Device and inode.
+type Identity = (u64, u64);
 
 /// Why a database cannot serve as an inbox.
 #[derive(Debug, thiserror::Error)]
@@ -168,7 +173,23 @@ impl Place {
         if version != VERSION {
             return Err(SqliteInboxError::Version { path: self.path.clone(), version });
         }
-        Ok(Writing { connection, keys: Keys::default() })
+        Ok(Writing { connection, keys: Keys::default(), file: self.identity() })
+    }
+
+    /// Whether what is open is what is there: what goes into a file that was deleted or moved is lost with it.
+    pub(super) fn holds(&self, writing: &Writing) -> bool {
+        self.identity() == writing.file
+    }
+
+    /// `None` where there is no file, or where files cannot be told apart.
+    fn identity(&self) -> Option<Identity> {
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::MetadataExt;
+            std::fs::metadata(&self.path).ok().map(|file| (file.dev(), file.ino()))
+        }
+        #[cfg(not(unix))]
+        None
     }
 
     /// The same file, wherever its name may lead later on, and only while it is there.

@@ -254,7 +254,11 @@ fn batch(
     queue: &Queue,
     jobs: &mut Vec<Box<dyn Job>>,
 ) -> Result<(), Failure> {
-    // A connection that has failed is not asked again: a new one finds out whether the trouble is over.
+    // A connection that has failed, or whose file has gone, is not asked again: a new one finds out whether the trouble is
+    // over.
+    if writing.as_ref().is_some_and(|open| !place.holds(open)) {
+        *writing = None;
+    }
     let open = match writing {
         Some(open) => open,
         None => writing.insert(place.open().map_err(|error| Failure(error.to_string()))?),
