@@ -221,7 +221,7 @@ async fn a_connection_that_was_lost_is_made_anew_where_no_handler_can_hold_it_up
     let worker = std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
-            until_it_answers(&there, &key("home", 0)).await;
+            assert_eq!(until_it_answers(&there, &key("home", 0)).await, Claimed::Done);
             tell.send(()).unwrap();
             // A handler that computes: nothing on its runtime gets on.
             std::thread::park();
