@@ -164,7 +164,7 @@ async fn stage(place: Place) -> Result<(), Failure> {
     tell("the workers have come to an end").await?;
     drop(fleet);
 
-    let sound = verdict::give(&sandbox, &store, &books, &place.schema).await?;
+    let sound = verdict::give(EVENTS, &sandbox, &store, &books, &place.schema).await?;
     println!("in {:.1} s", started.elapsed().as_secs_f64());
     sandbox.stop().await;
     books.batch_execute(&format!("DROP SCHEMA {} CASCADE", place.schema)).await?;

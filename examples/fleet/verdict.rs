@@ -12,9 +12,10 @@ pub(crate) fn unfinished(stats: &Stats) -> u64 {
     stats.pending + stats.running + stats.waiting
 }
 
-/// Prints a table and tells whether everything is as promised: what was acknowledged is in the inbox, and was booked once
-/// when it is done, and not otherwise.
+/// Prints a table and tells whether everything is as promised: all `events` were acknowledged in the end, and what was not was
+/// asked to come back; what was acknowledged is in the inbox, and was booked once when it is done, and not otherwise.
 pub(crate) async fn give(
+    events: u64,
     sandbox: &Sandbox,
     inbox: &impl InboxStore,
     books: &Client,
@@ -48,7 +49,7 @@ pub(crate) async fn give(
     let stray = booked.keys().filter(|id| states.get(*id) != Some(&State::Done)).count();
 
     println!();
-    println!("the provider's log     acknowledged {:>5}", acknowledged.len());
+    println!("the provider's log     acknowledged {:>5}   of {events}", acknowledged.len());
     println!("                       attempts {:>9}", attempts.len());
     println!("                       of these 503 {refused:>5}   no answer {broken}   other {other}");
     let pending = count(State::Pending) + count(State::Running) + count(State::Waiting);
@@ -63,10 +64,14 @@ pub(crate) async fn give(
         done.len() - once
     );
     println!();
-    let sound = lost == 0 && doubled == 0 && stray == 0 && once == done.len() && !acknowledged.is_empty();
-    println!(
-        "{}: acknowledged ⊆ handled ∪ pending ∪ dead, and one effect for each that was handled",
-        if sound { "HOLDS" } else { "DOES NOT HOLD" }
-    );
-    Ok(sound)
+    let say = |holds: bool, what: &str| {
+        println!("{}: {what}", if holds { "HOLDS" } else { "DOES NOT HOLD" });
+        holds
+    };
+    // The provider comes back until it is told 2xx, so in the end it has been told so of every event.
+    let answered = acknowledged.len() as u64 == events && other == 0;
+    let kept = lost == 0 && doubled == 0 && stray == 0 && once == done.len();
+    let answered = say(answered, "every event was acknowledged, and no answer was other than 200 or 503");
+    let kept = say(kept, "acknowledged ⊆ handled ∪ pending ∪ dead, and one effect for each that was handled");
+    Ok(answered && kept)
 }
