@@ -4,14 +4,17 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 mod common;
+#[path = "inbox_common/counted.rs"]
+mod counted;
 mod inbox_common;
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
 use common::{Event, NOW, Probe, Server, Setup, keyring, scheme, signed, signed_with};
+use counted::Counted;
 use countersign::inbox::rusqlite::Connection;
 use countersign::inbox::{
     Backoff, Entry, Inbox, InboxStore, Query, Replay, SqliteEffects, SqliteInbox, State, TransactionalHandlers,
@@ -241,7 +244,9 @@ async fn workers_wake_up_at_once_and_for_what_is_due_without_looking_all_the_tim
     let receiver = receiver(&inbox);
     let hour = Duration::from_hours(1);
     let pause = Backoff { shortest: Duration::from_millis(300), longest: Duration::from_millis(600) };
-    let workers = inbox.workers(probe.clone()).look_every(hour).backoff(pause).start().unwrap();
+    let claims = Arc::new(AtomicU64::new(0));
+    let counted = Inbox::new(Counted::new(inbox.store().clone(), Arc::clone(&claims)));
+    let workers = counted.workers(probe.clone()).look_every(hour).backoff(pause).start().unwrap();
     tokio::time::sleep(Duration::from_millis(50)).await;
     let accepted = Instant::now();
     assert_eq!(deliver(&receiver, "bell", job("fail_once")).await, 200);
@@ -249,7 +254,26 @@ async fn workers_wake_up_at_once_and_for_what_is_due_without_looking_all_the_tim
     probe.started().await;
     assert!(accepted.elapsed() >= pause.shortest, "not before the pause is over");
     until_count(&inbox, State::Done, 1).await;
+    let asked = claims.load(Ordering::SeqCst);
+    assert!(asked <= 12, "the store was asked {asked} times for one delivery, two runs and a pause of 300 ms");
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let in_vain = claims.load(Ordering::SeqCst) - asked;
+    assert!(in_vain <= 3, "the store was asked {in_vain} times in a second in which there was nothing to do");
     workers.drain(Duration::from_secs(5)).await;
+}
+
+/// As their documentation says: nothing that would stop them, or have them ask all the time.
+#[test]
+fn settings_of_workers_that_are_beyond_a_range_are_the_end_of_it() {
+    let folder = Folder::new();
+    let inbox = inbox(&folder);
+    let least = inbox.workers(Probe::default()).concurrency(0).max_attempts(0).lease(Duration::ZERO);
+    let least = format!("{:?}", least.look_every(Duration::ZERO).prune_every(Duration::ZERO));
+    for setting in ["concurrency: 1,", "max_attempts: 1,", "lease: 30ms", "look_every: 10ms", "prune_every: 10ms"] {
+        assert!(least.contains(setting), "{setting} {least}");
+    }
+    let most = format!("{:?}", inbox.workers(Probe::default()).concurrency(usize::MAX).lease(Duration::MAX));
+    assert!(most.contains("concurrency: 65536,") && most.contains("lease: 86400s"), "{most}");
 }
 
 /// Those that end one after the other do not put off the moment at which the workers look by themselves.

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use countersign::inbox::rusqlite::{Connection, Transaction};
 use countersign::inbox::{
-    Accepted, CommitError, InboxError, InboxStore, Incoming, Query, SqliteInbox, SqliteInboxError, State,
-    TransactionalStore, Wanted,
+    Accepted, CommitError, InboxError, InboxStore, Incoming, Query, SqliteInbox, SqliteInboxError, SqliteInboxMistake,
+    State, TransactionalStore, Wanted,
 };
 use countersign::{
     ClaimKey, Clock, DeliveryId, Fingerprint, HandlerError, Settled, Source, SystemClock, TenantId, Timestamp,
@@ -87,10 +87,23 @@ fn what_cannot_keep_its_word_is_refused_at_the_start() {
     std::fs::write(&text, "not a database, and longer than a header of one is: ".repeat(10)).unwrap();
     let text = SqliteInbox::open(text).unwrap_err();
     assert!(matches!(text, SqliteInboxError::Sqlite { .. }), "{text}");
-    let retention = SqliteInbox::builder(folder.file()).retention(Duration::ZERO).open().unwrap_err();
-    assert!(retention.to_string().contains("`retention` cannot be 0 s; set it to 80 hours"), "{retention}");
-    let dead = SqliteInbox::builder(folder.file()).keep_dead(Duration::from_secs(1)).open().unwrap_err();
-    assert!(dead.to_string().contains("`keep_dead`"), "{dead}");
+}
+
+#[test]
+fn every_mistake_in_the_settings_is_reported_at_once_with_a_value_that_works() {
+    let folder = Folder::new();
+    let builder = || SqliteInbox::builder(folder.file());
+    let two = builder().retention(Duration::ZERO).queue(0).open().unwrap_err();
+    assert_eq!(
+        two.to_string(),
+        "the inbox cannot be opened: `retention` is 0; set it to longer than the sender retries, such as 80 hours; \
+         `queue` is 0; set it to how many deliveries may wait, such as 4096"
+    );
+    let others = builder().keep_dead(Duration::from_secs(1)).queue(0).open().unwrap_err();
+    let SqliteInboxError::Settings(mistakes) = &others else { panic!("{others}") };
+    let given = Duration::from_secs(1);
+    assert_eq!(mistakes[..], [SqliteInboxMistake::KeepDead { given }, SqliteInboxMistake::Queue], "{others}");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "nothing was made");
 }
 
 #[test]

@@ -26,7 +26,7 @@ pub use postgres::{PostgresEffects, PostgresInbox, PostgresInboxBuilder, Postgre
 pub use promise::{AtLeastOnce, ExactlyOnce, Promise, TransactionalHandlers};
 #[cfg(feature = "sqlite")]
 #[cfg_attr(docsrs, doc(cfg(feature = "sqlite")))]
-pub use sqlite::{SqliteEffects, SqliteInbox, SqliteInboxBuilder, SqliteInboxError};
+pub use sqlite::{SqliteEffects, SqliteInbox, SqliteInboxBuilder, SqliteInboxError, SqliteInboxMistake};
 pub use store::{
     Accepted, Batch, CommitError, InboxError, InboxStore, Incoming, Lease, Leased, TransactionalStore, Wanted,
 };

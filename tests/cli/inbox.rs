@@ -323,8 +323,7 @@ fn what_happens_again_is_confirmed_or_refused() {
     assert!(error["help"].as_str().expect("a text").contains("--yes"), "{error}");
 
     for (answer, code, after) in [("n", 1, "done"), ("", 1, "done"), ("y", 0, "pending")] {
-        let Some(terminal) = at_terminal(&format!("inbox replay 2 --sqlite {}", path.display())) else { return };
-        let mut running = terminal.start();
+        let mut running = at_terminal(&format!("inbox replay 2 --sqlite {}", path.display())).start();
         running.say(answer);
         let ran = running.end();
         assert_eq!(ran.code, Some(code), "{answer}: {ran:#?}");
@@ -340,8 +339,7 @@ fn on_a_terminal_a_table_is_as_wide_as_it_and_nothing_steers_it() {
     let long = format!("UPDATE countersign_inbox SET last_error = '{error}' WHERE number = 4");
     Connection::open(&path).expect("a database").execute(&long, []).expect("an update");
     for command in ["list", "dead", "show 1", "show 1 --body", "show 6"] {
-        let Some(terminal) = at_terminal(&format!("inbox {command} --sqlite {}", path.display())) else { return };
-        let ran = terminal.run();
+        let ran = at_terminal(&format!("inbox {command} --sqlite {}", path.display())).run();
         is_tame(&ran.stdout);
         let longest = ran.stdout.lines().map(|line| line.trim_end().chars().count()).max();
         if command == "list" {

@@ -106,9 +106,7 @@ fn an_operator_sees_and_does_on_postgresql_what_he_does_on_sqlite() {
     assert_eq!(some.json(), expected);
     assert_eq!((inbox.state(0), inbox.state(2)), (json!("pending"), json!("running")));
     assert_eq!(inbox.json(&["replay", "--all-dead"]).good().json(), json!({ "replayed": [], "not_replayed": [] }));
-    if let Some(terminal) = at_terminal(&format!("inbox list --postgres '{}'", inbox.server.url())) {
-        is_tame(&terminal.run().good().stdout);
-    }
+    is_tame(&at_terminal(&format!("inbox list --postgres '{}'", inbox.server.url())).run().good().stdout);
 }
 
 #[test]
@@ -175,6 +173,12 @@ fn on_postgresql_nothing_is_made_and_no_password_is_told() {
     assert!(said.stderr.contains("replay --all-dead --postgres URL --schema elsewhere"), "{said:#?}");
     let plain = cli(["inbox", "stats", "--schema", "elsewhere", "--postgres", &url]).run().good();
     assert!(!plain.stderr.contains("warning"), "{plain:#?}");
+
+    // A role that may do nothing there is told what it needs.
+    admin(&url, "CREATE ROLE poor LOGIN");
+    let poor = by_variable(&url.replace("postgres@", "poor@"), &["stats", "--schema", "elsewhere"]);
+    let poor = poor.failed(3, "permission denied");
+    assert!(poor.stderr.contains("GRANT SELECT, INSERT, UPDATE, DELETE ON"), "{poor:#?}");
 
     admin(&url, "UPDATE elsewhere.inbox_schema SET version = 99");
     by_variable(&secret, &["stats", "--schema", "elsewhere"]).failed(3, "run the newer program");

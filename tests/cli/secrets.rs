@@ -3,7 +3,7 @@
 
 use std::process::{Command, Stdio};
 
-use crate::support::{API_KEY, BODY, OTHER_SECRET, Ran, SECRET, cli, folder, program, tool, until, with_secret};
+use crate::support::{API_KEY, BODY, OTHER_SECRET, Ran, SECRET, cli, folder, needs, program, tool, until, with_secret};
 
 const SIGN: [&str; 6] = ["sign", "--id", "msg_1", "--time", "1750000000", BODY];
 
@@ -118,12 +118,7 @@ fn not_even_the_most_verbose_logs_hold_a_secret_a_signature_or_a_body() {
 /// `script` makes a terminal; `tty` names it, and `stty` tells when it no longer echoes.
 #[test]
 fn at_a_terminal_the_secret_is_asked_for_and_not_echoed() {
-    let tools = ["script", "stty", "tty"];
-    let there = tools.iter().all(|name| tool(Command::new(name).arg("--version").stdin(Stdio::null())).is_some());
-    if !there {
-        println!("NOT TESTED: there is no `script` to make a terminal with");
-        return;
-    }
+    needs("script", "bsdutils");
     let expected = signature(with_secret(SIGN).run());
     let log = folder("prompt").join("log");
     let sign = format!("{} sign --id msg_1 --time 1750000000 '{BODY}'", env!("CARGO_BIN_EXE_countersign"));

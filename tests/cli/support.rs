@@ -13,6 +13,8 @@ use std::sync::mpsc::{self, Receiver};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use crate::packages;
+
 /// The signing secret of these tests: base64 of `planted-signing-secret`.
 pub const SECRET: &str = "whsec_cGxhbnRlZC1zaWduaW5nLXNlY3JldA==";
 /// Another one: base64 of `planted-second-secret!`.
@@ -62,19 +64,24 @@ pub fn program(mut command: Command) -> Cli {
     Cli { command, input: Vec::new(), shows_secrets: false }
 }
 
-/// The program at a terminal of its own, 100 columns wide, with what it prints on both outputs as one; `None`, and a word
-/// about it, where there is no `script` to make a terminal with. Arguments go through a shell.
-pub fn at_terminal(args: &str) -> Option<Cli> {
-    if tool(Command::new("script").arg("--version").stdin(Stdio::null())).is_none() {
-        println!("NOT TESTED: there is no `script` to make a terminal with");
-        return None;
-    }
+/// The program at a terminal of its own, 100 columns wide, with what it prints on both outputs as one. Arguments go through
+/// a shell.
+pub fn at_terminal(args: &str) -> Cli {
+    needs("script", "bsdutils");
     let log = folder("terminal").join("log");
     let run = format!("exec {} {args}", env!("CARGO_BIN_EXE_countersign"));
     let mut script = Command::new("script");
     script.args(["--quiet", "--return", "--command", &run]).arg(&log);
     script.env("SHELL", "/bin/sh").env("COLUMNS", "100").env("TERM", "xterm").env("NO_COLOR", "1");
-    Some(program(script))
+    program(script)
+}
+
+/// What a test cannot do without, from Debian's package where it is missing.
+pub fn needs(program: &str, package: &str) {
+    let is_there = || packages::find(program, &[]).is_some();
+    if !is_there() {
+        packages::install(package, is_there);
+    }
 }
 
 /// The same with [`SECRET`] in the environment.
@@ -309,7 +316,7 @@ pub fn folder(name: &str) -> PathBuf {
     path
 }
 
-/// A tool of the system, when it is there.
+/// A tool of the system, where it is there: for a second opinion.
 pub fn tool(command: &mut Command) -> Option<Output> {
     match command.output() {
         Ok(output) => Some(output),

@@ -48,6 +48,14 @@ Exit codes:
   5    the API refused the request
   130  interrupted";
 
+/// What a role must be granted to look into an inbox on PostgreSQL and to act on it.
+const GRANTS: &str = "\
+the role of this URL needs, for the schema `countersign`:
+  GRANT USAGE ON SCHEMA countersign TO …;
+  GRANT USAGE ON SEQUENCE countersign.inbox_numbers TO …;
+  GRANT SELECT ON countersign.inbox_schema TO …;
+  GRANT SELECT, INSERT, UPDATE, DELETE ON countersign.inbox, countersign.inbox_delivery TO …;";
+
 /// Why a command did not end well.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
@@ -141,12 +149,21 @@ impl Failure {
             }
             Self::Sign(SignError::Missing(_)) => Some("give it with --id, --event-type or --header"),
             Self::Sign(SignError::NoActiveKey) => Some("see `not_before` and `not_after` in the key file"),
+            Self::Inbox(InboxError::Full) => Some("more comes in than it can write: try again when less does"),
+            Self::Inbox(InboxError::TooSlow(_)) => {
+                Some("it is busy or hangs: try again, and look after its disk or server")
+            }
             Self::Inbox(InboxError::Unavailable(_)) => Some("it may be busy: try again"),
             Self::InboxFile(SqliteInboxError::Missing { .. } | SqliteInboxError::NotAnInbox { .. }) => {
-                Some("check the path: it is the one that the receiver opens")
+                Some("see where its receiver runs, and from which folder a path without `/` at its beginning counts")
             }
-            Self::InboxServer(PostgresInboxError::Missing { .. }) => {
-                Some("check the database and --schema: they are those of the receivers")
+            Self::InboxFile(SqliteInboxError::ReadOnly { .. }) => {
+                Some("run this as the receiver's user: even those who only read an inbox write to its log's index")
+            }
+            Self::InboxServer(PostgresInboxError::Migration(_)) => Some(GRANTS),
+            Self::InboxServer(PostgresInboxError::Missing { .. }) => Some("the schema is that of --schema"),
+            Self::InboxServer(PostgresInboxError::Unreachable(_)) => {
+                Some("see whether `psql` gets in with the same URL")
             }
             Self::Rotate(RotateError::NotInstalled { .. }) => Some("mend this, and run the same command again"),
             Self::Rotate(RotateError::MayHaveRotated { .. }) => Some("run the same command again"),

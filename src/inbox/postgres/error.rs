@@ -23,10 +23,16 @@ pub enum PostgresInboxError {
     )]
     Layout,
     /// Schema and tables could not be looked up or made.
-    #[error("the inbox's tables cannot be set up: {}", reason(.0))]
+    #[error(
+        "the inbox's tables cannot be set up: {}; where a right is missing, grant this role what the documentation of \
+         `PostgresInbox` lists, or start once as one that may create tables",
+        reason(.0)
+    )]
     Migration(#[from] Error),
     /// There is no inbox in the schema, and it was to be there.
-    #[error("there is no inbox in the schema `{schema}`: nothing has been made in its place")]
+    #[error(
+        "there is no inbox in the schema `{schema}`, and none has been made: give the database and schema of the receivers"
+    )]
     Missing {
         /// The schema.
         schema: String,
@@ -55,7 +61,10 @@ pub enum PostgresInboxError {
         setting: &'static str,
     },
     /// No connection, or the server refused it.
-    #[error("PostgreSQL cannot be reached: {}", reason(.0.as_ref()))]
+    #[error(
+        "PostgreSQL cannot be reached: {}; check that it runs, and host, port, database, user and password",
+        reason(.0.as_ref())
+    )]
     Unreachable(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// A newer program has made the tables.
     #[error("the inbox has the schema {found}; this program knows {known}: run the newer program")]

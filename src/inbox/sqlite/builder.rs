@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::connection::{Place, SqliteInboxError};
+use super::connection::{Place, SqliteInboxError, SqliteInboxMistake};
 use super::writer::Writer;
 use super::{Inner, SqliteInbox};
 use crate::inbox::Bell;
@@ -33,8 +33,8 @@ impl SqliteInboxBuilder {
         }
     }
 
-    /// For how long a delivery that is done is remembered, with its body; 80 hours unless set. That outlasts every
-    /// preset. A receiver refuses to be built where it is shorter than the sender retries.
+    /// For how long a delivery that is done is remembered, with its body; 80 hours unless set, and never nothing. That
+    /// outlasts every preset. A receiver refuses to be built where it is shorter than the sender retries.
     pub fn retention(self, retention: Duration) -> Self {
         Self { retention, ..self }
     }
@@ -45,7 +45,7 @@ impl SqliteInboxBuilder {
         Self { keep_dead: Some(keep), ..self }
     }
 
-    /// How many deliveries may wait to be written before further ones are refused (503); 4096 unless set.
+    /// How many deliveries may wait to be written before further ones are refused (503): one at least; 4096 unless set.
     pub fn queue(self, deliveries: usize) -> Self {
         Self { queue: deliveries, ..self }
     }
@@ -70,10 +70,13 @@ impl SqliteInboxBuilder {
     ///
     /// # Errors
     ///
-    /// When it cannot be opened, does not wait for the disk at each commit, or was made by a newer program; and when a
-    /// setting is out of its range.
+    /// When a setting is out of its range (all of them at once); when it cannot be opened, does not wait for the disk at
+    /// each commit, or was made by a newer program.
     pub fn open(self) -> Result<SqliteInbox, SqliteInboxError> {
-        self.check()?;
+        let mistakes = self.mistakes();
+        if !mistakes.is_empty() {
+            return Err(SqliteInboxError::Settings(mistakes));
+        }
         let Self { path, retention, keep_dead, queue, busy_timeout, existing } = self;
         let place = Place { path, busy_timeout, existing };
         let writing = place.open()?;
@@ -84,20 +87,17 @@ impl SqliteInboxBuilder {
         Ok(SqliteInbox::new(Inner { place, writer, bell: Bell::default(), retention, keep_dead }))
     }
 
-    fn check(&self) -> Result<(), SqliteInboxError> {
-        let refuse = |setting, given, works| Err(SqliteInboxError::Setting { setting, given, works });
-        let seconds = |duration: Duration| format!("{} s", duration.as_secs_f64());
+    fn mistakes(&self) -> Vec<SqliteInboxMistake> {
+        let mut mistakes = Vec::new();
         if self.retention.is_zero() {
-            return refuse("retention", seconds(self.retention), "80 hours");
+            mistakes.push(SqliteInboxMistake::Retention);
         }
-        if let Some(keep) = self.keep_dead
-            && keep < self.retention
-        {
-            return refuse("keep_dead", seconds(keep), "the retention or more");
+        if let Some(given) = self.keep_dead.filter(|keep| *keep < self.retention) {
+            mistakes.push(SqliteInboxMistake::KeepDead { given });
         }
         if self.queue == 0 {
-            return refuse("queue", "0".to_owned(), "4096");
+            mistakes.push(SqliteInboxMistake::Queue);
         }
-        Ok(())
+        mistakes
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 
 use super::keys::{self, Keys};
+use crate::causes::Listed;
 
 /// The version of the schema that this program reads and writes.
 const VERSION: i64 = 2;
@@ -63,13 +64,13 @@ pub enum SqliteInboxError {
         mode: String,
     },
     /// There is no such file, and it was to be there.
-    #[error("there is no inbox `{}`: nothing has been made in its place", path.display())]
+    #[error("there is no inbox `{}`, and none has been made: give the path that the receiver opens", path.display())]
     Missing {
         /// The file.
         path: PathBuf,
     },
     /// The file is none of SQLite's, or holds other tables; and it was to be an inbox.
-    #[error("`{}` is no inbox: it has been left as it is", path.display())]
+    #[error("`{}` is no inbox, and has been left as it is: give the path that the receiver opens", path.display())]
     NotAnInbox {
         /// The file.
         path: PathBuf,
@@ -87,21 +88,17 @@ pub enum SqliteInboxError {
         version: i64,
     },
     /// The file, or the file system that it is on, is read-only.
-    #[error("the inbox `{}` is read-only", path.display())]
+    #[error(
+        "the inbox `{}` is read-only: let its user write the file and its folder, on a file system that is mounted for it",
+        path.display()
+    )]
     ReadOnly {
         /// The file.
         path: PathBuf,
     },
-    /// A setting is out of its range.
-    #[error("`{setting}` cannot be {given}; set it to {works}, for example")]
-    Setting {
-        /// The builder's method.
-        setting: &'static str,
-        /// What it was set to.
-        given: String,
-        /// What would work.
-        works: &'static str,
-    },
+    /// Settings that are out of their range, at least one.
+    #[error("the inbox cannot be opened: {}", Listed(.0))]
+    Settings(Vec<SqliteInboxMistake>),
     /// SQLite could not do as asked.
     #[error("the inbox `{}` cannot be opened: {source}", path.display())]
     Sqlite {
@@ -111,7 +108,11 @@ pub enum SqliteInboxError {
         source: rusqlite::Error,
     },
     /// The database does not wait for the disk at a commit, though it was told to.
-    #[error("the inbox `{}` would not wait for the disk: `synchronous` is {synchronous}, not {FULL}", path.display())]
+    #[error(
+        "the inbox `{}` would not wait for the disk: `synchronous` is {synchronous}, not {FULL}; build the program with the \
+         SQLite that `rusqlite` bundles",
+        path.display()
+    )]
     Synchronous {
         /// The file.
         path: PathBuf,
@@ -126,6 +127,24 @@ pub enum SqliteInboxError {
         /// The schema's version.
         version: i64,
     },
+}
+
+/// A setting of an inbox on SQLite that is out of its range.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SqliteInboxMistake {
+    /// Shorter than the retention.
+    #[error("`keep_dead` is {given:?}; set it to the retention or more")]
+    KeepDead {
+        /// The setting.
+        given: Duration,
+    },
+    /// No room for a single delivery.
+    #[error("`queue` is 0; set it to how many deliveries may wait, such as 4096")]
+    Queue,
+    /// Nothing would be remembered.
+    #[error("`retention` is 0; set it to longer than the sender retries, such as 80 hours")]
+    Retention,
 }
 
 impl Writing {

@@ -18,7 +18,7 @@ mod write;
 mod writer;
 
 pub use builder::SqliteInboxBuilder;
-pub use connection::SqliteInboxError;
+pub use connection::{SqliteInboxError, SqliteInboxMistake};
 pub use effects::SqliteEffects;
 
 use std::fmt;

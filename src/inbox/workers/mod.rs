@@ -24,6 +24,9 @@ use crate::event::WebhookEvent;
 use crate::verify::Verifier;
 
 /// Builds [`Workers`]. Decide in this order: how many at once, how often, and how long a run may take.
+///
+/// Nothing that is set here is refused: what is out of the range that a method names counts as the end of the range that it
+/// is beyond.
 #[must_use = "a builder does nothing until `start` is called"]
 pub struct WorkersBuilder<E, S, P> {
     inbox: Inbox<E, S>,
@@ -37,14 +40,14 @@ impl<E, S, P> WorkersBuilder<E, S, P> {
         Self { inbox, promise, verifier: None, settings: Settings::default() }
     }
 
-    /// How many handlers may run at once, up to 65,536; 16 unless set.
+    /// How many handlers may run at once: 1 to 65,536; 16 unless set.
     pub fn concurrency(mut self, handlers: usize) -> Self {
         self.settings.concurrency = handlers;
         self
     }
 
-    /// How often a delivery is tried before it goes to the dead; 20 times unless set, which with the default pauses is
-    /// about seven hours. Attempts are counted when they begin, so one that kills the process counts.
+    /// How often a delivery is tried before it goes to the dead: once at least; 20 times unless set, which with the default
+    /// pauses is about seven hours. Attempts are counted when they begin, so one that kills the process counts.
     pub fn max_attempts(mut self, attempts: u32) -> Self {
         self.settings.max_attempts = attempts;
         self
@@ -64,29 +67,29 @@ impl<E, S, P> WorkersBuilder<E, S, P> {
         self
     }
 
-    /// For how long a delivery is leased; 30 s unless set, from 30 ms to a day. Leases are renewed three times as often while their
-    /// handlers run, so this is not how long a handler may take, but how long after the end of a process its deliveries
-    /// are taken up by another one.
+    /// For how long a delivery is leased, 30 ms to a day; 30 s unless set. Leases are renewed three times as often while
+    /// their handlers run, so this is not how long a handler may take, but how long after the end of a process its
+    /// deliveries are taken up by another one.
     pub fn lease(mut self, lease: Duration) -> Self {
         self.settings.lease = lease;
         self
     }
 
-    /// How long to wait at most before looking for what another process has accepted; 1 s unless set. What this
-    /// process accepts, gives back or replays wakes the workers at once, and what is due later wakes them when it is.
+    /// How long to wait at most before looking for what another process has accepted: 10 ms at least; 1 s unless set. What
+    /// this process accepts, gives back or replays wakes the workers at once, and what is due later wakes them when it is.
     pub fn look_every(mut self, pause: Duration) -> Self {
-        self.settings.look_every = pause;
+        self.settings.look_every = pause.max(SHORTEST_PAUSE);
         self
     }
 
-    /// How often the store forgets what need not be remembered any more; every minute unless set.
+    /// How often the store forgets what need not be remembered any more: every 10 ms at most; every minute unless set.
     pub fn prune_every(mut self, pause: Duration) -> Self {
-        self.settings.prune_every = pause;
+        self.settings.prune_every = pause.max(SHORTEST_PAUSE);
         self
     }
 
-    /// How often to count what is in the inbox, for the metrics; every 15 s unless set. It reads an index from end to end,
-    /// in one process after the other: with a million remembered deliveries that is some 40 ms of reading from a file that
+    /// How often to count what is in the inbox, for the metrics: every 10 ms at most; every 15 s unless set. It reads an
+    /// index from end to end, in one process after the other: with a million remembered deliveries that is some 40 ms of reading from a file that
     /// has other work. See [`metrics`](crate::metrics).
     #[cfg(feature = "metrics")]
     #[cfg_attr(docsrs, doc(cfg(feature = "metrics")))]

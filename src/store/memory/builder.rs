@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::MemoryStore;
+use crate::causes::Listed;
 
 /// What a memory store does when it holds as many keys as it may.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -88,11 +89,7 @@ impl MemoryStoreError {
 
 impl fmt::Display for MemoryStoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the memory store cannot be built")?;
-        for (at, mistake) in self.mistakes.iter().enumerate() {
-            write!(f, "{}{mistake}", if at == 0 { ": " } else { "; " })?;
-        }
-        Ok(())
+        write!(f, "the memory store cannot be built: {}", Listed(&self.mistakes))
     }
 }
 
