@@ -1,7 +1,7 @@
 //! Where secrets come from, and that they go nowhere. Every test of this program searches its output for the planted
 //! ones; these make it talk.
 
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use crate::support::{API_KEY, BODY, OTHER_SECRET, Ran, SECRET, cli, folder, needs, program, tool, until, with_secret};
 
