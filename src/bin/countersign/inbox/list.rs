@@ -28,7 +28,7 @@ Examples:
   countersign inbox dead > /dev/null || echo 'somebody should look'
 
 A delivery is dead after a permanent error, or when its last attempt failed. It is kept, with its body, until it is \
-replayed, or pruned by --keep-dead. Its id stays taken: when the sender sends it again, that is a duplicate.
+replayed, or pruned with `inbox prune --keep-dead`. Its id stays taken: when the sender sends it again, that is a duplicate.
 
 The exit code is 0 when there are none, and 1 when there are.";
 
@@ -142,7 +142,7 @@ pub(super) async fn list(args: &ListArgs, place: &Place, out: &Out) -> Result<()
         }
         let now = moment::now();
         let rows: Vec<_> = entries.iter().map(|entry| row(entry, now)).collect();
-        let names = ["number", "state", "tries", "event type", "delivery id", "received", "then", "last error"];
+        let names = ["number", "state", "tries", "event type", "delivery id", "received", "due or ended", "last error"];
         out.table(&names, &rows)?;
         if let Some(last) = entries.last().filter(|_| entries.len() as u64 == args.page.limit) {
             let direction = if query.before.is_some() { "before" } else { "after" };
