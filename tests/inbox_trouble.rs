@@ -11,7 +11,7 @@ mod packages;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use countersign::inbox::{Accepted, InboxError, InboxStore, Incoming, Query, SqliteInbox, State};
+use countersign::inbox::{Accepted, InboxError, InboxStore, Incoming, Query, SqliteInbox, SqliteInboxError, State};
 use countersign::{Clock, SystemClock};
 use inbox_common::{Folder, incoming};
 
@@ -103,6 +103,9 @@ async fn a_read_only_file_system_is_an_error_and_is_over_by_itself() {
     let inbox = SqliteInbox::open(&file).unwrap();
     let now = SystemClock.now();
     assert_eq!(inbox.accept(incoming("before"), now).await.unwrap(), Accepted::New);
+    // One without a log beside it.
+    let closed = place.join("closed.sqlite");
+    drop(SqliteInbox::open(&closed).unwrap());
     // The kernel makes nothing read-only in which a file is open for writing. After a failure none is: the next write
     // opens the file anew.
     let ballast = place.join("ballast");
@@ -114,8 +117,12 @@ async fn a_read_only_file_system_is_an_error_and_is_over_by_itself() {
         assert!(matches!(refused, InboxError::Unavailable(_)), "{refused}");
         assert!(matches!(inbox.ping().await, Err(InboxError::Unavailable(_))), "it could keep nothing");
     }
-    let second = SqliteInbox::open(&file);
-    assert!(second.is_err(), "an inbox that cannot write does not start: {second:?}");
+    let builders = [&file, &closed].map(SqliteInbox::builder);
+    for second in builders.iter().flat_map(|builder| [builder.clone(), builder.clone().existing()]) {
+        let refused = second.open().expect_err("an inbox that cannot write does not start");
+        assert!(matches!(refused, SqliteInboxError::ReadOnly { .. }), "{refused:?}");
+        assert!(refused.to_string().contains("let its user write the file and its folder"), "{refused}");
+    }
     run("mount", &["-o", "remount,rw", mount]);
     std::fs::remove_file(&ballast).unwrap();
     inbox.ping().await.unwrap();

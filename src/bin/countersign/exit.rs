@@ -155,7 +155,7 @@ impl Failure {
             }
             Self::Inbox(InboxError::Unavailable(_)) => Some("it may be busy: try again"),
             Self::InboxFile(SqliteInboxError::Missing { .. } | SqliteInboxError::NotAnInbox { .. }) => {
-                Some("see where its receiver runs, and from which folder a path without `/` at its beginning counts")
+                Some("a path that does not begin with `/` counts from the folder that this runs in")
             }
             Self::InboxFile(SqliteInboxError::ReadOnly { .. }) => {
                 Some("run this as the receiver's user: even those who only read an inbox write to its log's index")

@@ -96,12 +96,14 @@ impl Out {
         })
     }
 
-    /// Names and values below each other.
+    /// Names and values below each other. Further lines of a value stand below its first one, so none passes for a field.
     pub(crate) fn fields(&self, fields: &[(&str, String)]) -> Result<(), Failure> {
         let width = fields.iter().map(|(name, _)| name.len()).max().unwrap_or_default();
         for (name, value) in fields {
             let name = self.styled(FAINT, format!("{name:<width$}"));
-            self.line(format!("{name}  {}", visible(value)))?;
+            let below = format!("\n{}", " ".repeat(width + GAP));
+            let value = visible_lines(value).lines().collect::<Vec<_>>().join(&below);
+            self.line(format!("{name}{}{value}", " ".repeat(GAP)))?;
         }
         Ok(())
     }

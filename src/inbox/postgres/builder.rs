@@ -161,7 +161,7 @@ impl PostgresInboxBuilder {
             Server::Theirs(pool) => pool.clone(),
         };
         let prepare = async {
-            let mut client = pool.get().await.map_err(PostgresInboxError::unreachable)?;
+            let mut client = pool.get().await.map_err(PostgresInboxError::no_connection)?;
             check(&client, self.unflushed_commits).await?;
             layout::ensure(&mut client, &self.schema, self.existing).await
         };

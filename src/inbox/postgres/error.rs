@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use deadpool_postgres::PoolError;
 use tokio_postgres::Error;
 
 use crate::remote::{Listed, reason};
@@ -77,6 +78,14 @@ pub enum PostgresInboxError {
 }
 
 impl PostgresInboxError {
+    /// The pool has no connection to give. What it says of a server's refusal is less than the refusal itself.
+    pub(super) fn no_connection(error: PoolError) -> Self {
+        match error {
+            PoolError::Backend(error) => Self::unreachable(error),
+            error => Self::unreachable(error),
+        }
+    }
+
     pub(super) fn unreachable(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self::Unreachable(error.into())
     }

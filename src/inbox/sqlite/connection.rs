@@ -156,7 +156,7 @@ impl Writing {
 impl Place {
     /// Opens the database to write, makes the tables where there are none, and checks that commits reach the disk.
     pub(super) fn open(&self) -> Result<Writing, SqliteInboxError> {
-        let failed = |source| SqliteInboxError::Sqlite { path: self.path.clone(), source };
+        let failed = |source| self.failed(source);
         let mut flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         if self.existing {
             self.check_there()?;
@@ -246,7 +246,16 @@ impl Place {
             Err(error) if error.sqlite_error_code() == Some(ErrorCode::NotADatabase) => {
                 Err(SqliteInboxError::NotAnInbox { path: self.path.clone() })
             }
-            Err(source) => Err(SqliteInboxError::Sqlite { path: self.path.clone(), source }),
+            Err(source) => Err(self.failed(source)),
+        }
+    }
+
+    fn failed(&self, source: rusqlite::Error) -> SqliteInboxError {
+        let path = self.path.clone();
+        match source.sqlite_error_code() {
+            // Even a reader writes to the index of the log, and makes it where there is none.
+            Some(ErrorCode::ReadOnly) => SqliteInboxError::ReadOnly { path },
+            _ => SqliteInboxError::Sqlite { path, source },
         }
     }
 

@@ -165,7 +165,10 @@ fn confirm(plan: &Plan) -> Result<(), Failure> {
     let _ = write!(stderr, "{what}. Replay? [y/N] ").and_then(|()| stderr.flush());
     drop(stderr);
     let mut answer = String::new();
-    io::stdin().read_line(&mut answer).map_err(Failure::system("asking at the terminal"))?;
+    if io::stdin().read_line(&mut answer).map_err(Failure::system("asking at the terminal"))? == 0 {
+        // The terminal has not shown the end of a line.
+        let _ = writeln!(io::stderr().lock());
+    }
     if matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes") {
         return Ok(());
     }

@@ -125,7 +125,7 @@ fn fields(entry: &Entry, delivery: &StoredDelivery, now: Timestamp) -> Vec<(&'st
         ("delivery id", or_dash(entry.delivery_id.as_ref())),
         ("received", at(entry.received_at)),
         ("signed", delivery.timestamp.map_or_else(|| "no time is signed".to_owned(), at)),
-        ("key", format!("{}, over {}", delivery.key_id, signed(delivery.authenticated).join(", "))),
+        ("key", format!("{}, its signature covers {}", delivery.key_id, signed(delivery.authenticated).join(", "))),
         ("body", format!("{}, shown by --body", output::size(delivery.raw.len()))),
         ("headers", format!("{}, shown by --headers", delivery.headers.len())),
         ("tries", entry.attempts.to_string()),

@@ -11,7 +11,7 @@ use super::entry::{ago, style};
 use super::place::{Place, Store};
 use crate::exit::Failure;
 use crate::moment;
-use crate::output::{Out, STRONG};
+use crate::output::{FAINT, Out, STRONG};
 use crate::runtime;
 
 pub(super) const EXAMPLES: &str = "\
@@ -73,18 +73,27 @@ async fn once(place: &Place, out: &Out) -> Result<(), Failure> {
             Some(oldest) => format!("received {}, at {oldest}", ago(oldest, now)),
             None => "nothing waits for a worker".to_owned(),
         };
-        let dead = if stats.dead > 0 { out.styled(style(State::Dead), stats.dead) } else { "0".to_owned() };
-        // The one coloured number is ours, so it goes past what escapes the texts of others.
-        out.fields(&[
-            ("pending", stats.pending.to_string()),
-            ("running", stats.running.to_string()),
-            ("waiting", stats.waiting.to_string()),
-            ("done", stats.done.to_string()),
-        ])?;
-        out.line(format!("{}  {dead}", out.styled(crate::output::FAINT, "dead   ")))?;
+        let counts = [
+            ("pending", stats.pending, "due, or due later"),
+            ("running", stats.running, "leased by a worker"),
+            ("waiting", stats.waiting, "behind another one of their entity"),
+            ("done", stats.done, "remembered, so that duplicates are known"),
+            ("dead", stats.dead, "given up, and kept"),
+        ];
+        let width = counts.iter().map(|(_, count, _)| count.to_string().len()).max().unwrap_or_default();
+        for (state, count, meaning) in counts {
+            let number = format!("{count:>width$}");
+            let is_bad = state == State::Dead.as_str() && count > 0;
+            let number = if is_bad { out.styled(style(State::Dead), number) } else { number };
+            out.line(format!(
+                "{}  {number}  {}",
+                out.styled(FAINT, format!("{state:<7}")),
+                out.styled(FAINT, meaning)
+            ))?;
+        }
         out.fields(&[("oldest ", oldest)])?;
         if stats.dead > 0 {
-            out.note(format!("`countersign inbox dead{}` tells why", place.option()));
+            out.note(format!("`countersign inbox dead{}` tells why they were given up", place.option()));
         }
         Ok(())
     })
