@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use countersign::inbox::rusqlite::ErrorCode;
 use countersign::inbox::{InboxError, PostgresInboxError, SqliteInboxError};
 use countersign::kycgenie::client::{self, ErrorKind, RotateError};
 use countersign::sandbox::SandboxError;
@@ -47,6 +48,9 @@ Exit codes:
   4    the other side cannot be reached, took too long, or cannot work now (5xx)
   5    the API refused the request
   130  interrupted";
+
+/// For a file that this user may not write.
+const AS_RECEIVER: &str = "run this as the receiver's user: whoever only reads an inbox writes to its log's index, too";
 
 /// What a role must be granted to look into an inbox on PostgreSQL and to act on it.
 const GRANTS: &str = "\
@@ -157,8 +161,11 @@ impl Failure {
             Self::InboxFile(SqliteInboxError::Missing { .. } | SqliteInboxError::NotAnInbox { .. }) => {
                 Some("a path that does not begin with `/` counts from the folder that this runs in")
             }
-            Self::InboxFile(SqliteInboxError::ReadOnly { .. }) => {
-                Some("run this as the receiver's user: even those who only read an inbox write to its log's index")
+            Self::InboxFile(SqliteInboxError::ReadOnly { .. }) => Some(AS_RECEIVER),
+            Self::InboxFile(SqliteInboxError::Sqlite { source, .. })
+                if source.sqlite_error_code() == Some(ErrorCode::CannotOpen) =>
+            {
+                Some(AS_RECEIVER)
             }
             Self::InboxServer(PostgresInboxError::Migration(_)) => Some(GRANTS),
             Self::InboxServer(PostgresInboxError::Missing { .. }) => Some("the schema is that of --schema"),

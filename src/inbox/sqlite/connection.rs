@@ -87,7 +87,7 @@ pub enum SqliteInboxError {
         /// The schema's version.
         version: i64,
     },
-    /// The file, or the file system that it is on, is read-only.
+    /// The file, or the file system that it is on, is read-only, if only to this user.
     #[error(
         "the inbox `{}` is read-only: let its user write the file and its folder, on a file system that is mounted for it",
         path.display()
@@ -252,8 +252,9 @@ impl Place {
 
     fn failed(&self, source: rusqlite::Error) -> SqliteInboxError {
         let path = self.path.clone();
+        // Even a reader writes to the index of the log. (The file is not opened to find out more: closing it again would let
+        // go of the locks that other connections of this process have.)
         match source.sqlite_error_code() {
-            // Even a reader writes to the index of the log, and makes it where there is none.
             Some(ErrorCode::ReadOnly) => SqliteInboxError::ReadOnly { path },
             _ => SqliteInboxError::Sqlite { path, source },
         }

@@ -78,13 +78,13 @@ impl<E, S, P> WorkersBuilder<E, S, P> {
     /// How long to wait at most before looking for what another process has accepted: 10 ms at least; 1 s unless set. What
     /// this process accepts, gives back or replays wakes the workers at once, and what is due later wakes them when it is.
     pub fn look_every(mut self, pause: Duration) -> Self {
-        self.settings.look_every = pause.max(SHORTEST_PAUSE);
+        self.settings.look_every = pause;
         self
     }
 
     /// How often the store forgets what need not be remembered any more: every 10 ms at most; every minute unless set.
     pub fn prune_every(mut self, pause: Duration) -> Self {
-        self.settings.prune_every = pause.max(SHORTEST_PAUSE);
+        self.settings.prune_every = pause;
         self
     }
 
