@@ -22,8 +22,6 @@ mod inbox_postgres;
 mod inbox_running;
 #[path = "cli/listening.rs"]
 mod listening;
-#[path = "common/packages.rs"]
-mod packages;
 #[path = "cli/readme.rs"]
 mod readme;
 #[path = "cli/sandbox.rs"]

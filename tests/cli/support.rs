@@ -13,7 +13,7 @@ use std::sync::mpsc::{self, Receiver};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crate::packages;
+use crate::servers::packages;
 
 /// The signing secret of these tests: base64 of `planted-signing-secret`.
 pub const SECRET: &str = "whsec_cGxhbnRlZC1zaWduaW5nLXNlY3JldA==";

@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 #[path = "packages.rs"]
-mod packages;
+pub mod packages;
 
 use packages::{find, install, is_root};
 
