@@ -23,6 +23,7 @@ use crate::runtime;
 pub(crate) const EXAMPLES: &str = "\
 Examples:
   countersign inbox stats --sqlite inbox.sqlite
+  countersign inbox stats --postgres postgres://app@db.internal/app
   export COUNTERSIGN_INBOX_SQLITE=/var/lib/app/inbox.sqlite
   countersign inbox dead
   countersign inbox show 4711
