@@ -262,20 +262,6 @@ async fn workers_wake_up_at_once_and_for_what_is_due_without_looking_all_the_tim
     workers.drain(Duration::from_secs(5)).await;
 }
 
-/// As their documentation says: nothing that would stop them, or have them ask all the time.
-#[test]
-fn settings_of_workers_that_are_beyond_a_range_are_the_end_of_it() {
-    let folder = Folder::new();
-    let inbox = inbox(&folder);
-    let least = inbox.workers(Probe::default()).concurrency(0).max_attempts(0).lease(Duration::ZERO);
-    let least = format!("{:?}", least.look_every(Duration::ZERO).prune_every(Duration::ZERO));
-    for setting in ["concurrency: 1,", "max_attempts: 1,", "lease: 30ms", "look_every: 10ms", "prune_every: 10ms"] {
-        assert!(least.contains(setting), "{setting} {least}");
-    }
-    let most = format!("{:?}", inbox.workers(Probe::default()).concurrency(usize::MAX).lease(Duration::MAX));
-    assert!(most.contains("concurrency: 65536,") && most.contains("lease: 86400s"), "{most}");
-}
-
 /// Those that end one after the other do not put off the moment at which the workers look by themselves.
 #[tokio::test]
 async fn what_another_process_accepted_is_found_though_others_keep_ending() {

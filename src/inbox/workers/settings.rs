@@ -57,7 +57,7 @@ pub enum WorkersMistake {
         given: Duration,
     },
     /// It reads an index from end to end each time.
-    #[error("`sample_every` is {given:?}; set it to {SHORTEST_SAMPLE_PAUSE:?} or more, such as 15 s")]
+    #[error("`sample_every` is {given:?}; set it to {SHORTEST_PAUSE:?} or more, such as 15 s")]
     SampleEvery {
         /// The setting.
         given: Duration,
@@ -71,8 +71,7 @@ pub enum WorkersMistake {
 const MOST_AT_ONCE: usize = 1 << 16;
 const SHORTEST_LEASE: Duration = Duration::from_millis(30);
 const LONGEST_LEASE: Duration = Duration::from_hours(24);
-const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
-const SHORTEST_SAMPLE_PAUSE: Duration = Duration::from_millis(10);
+const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
 
 impl WorkersError {
     /// Each mistake, in the order of the builder's methods.
@@ -101,7 +100,7 @@ impl Settings {
     #[cfg(feature = "metrics")]
     fn sampling(&self) -> Option<WorkersMistake> {
         let given = self.sample_every;
-        (given < SHORTEST_SAMPLE_PAUSE).then_some(WorkersMistake::SampleEvery { given })
+        (given < SHORTEST_PAUSE).then_some(WorkersMistake::SampleEvery { given })
     }
 
     #[cfg(not(feature = "metrics"))]
