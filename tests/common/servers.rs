@@ -65,12 +65,36 @@ impl Postgres {
 
     /// With settings as `name=value`.
     pub fn with(settings: &[&str]) -> Self {
-        let program = find_postgres().unwrap_or_else(|| {
+        Self::set_up(settings, &[])
+    }
+
+    /// With settings, and with arguments of `initdb`.
+    pub fn set_up(settings: &[&str], initdb: &[&str]) -> Self {
+        let owned = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
+        let (settings, initdb) = (owned(settings), owned(initdb));
+        Self(Server::start(Kind::Postgres { program: Self::program(), settings, initdb }))
+    }
+
+    /// The server's binary, installed where it is missing: before a namespace is entered in which nobody can.
+    pub fn program() -> PathBuf {
+        find_postgres().unwrap_or_else(|| {
             install("postgresql", || find_postgres().is_some());
             find_postgres().expect("postgresql was installed")
-        });
-        let settings: Vec<String> = settings.iter().map(|setting| (*setting).to_owned()).collect();
-        Self(Server::start(Kind::Postgres { program, settings }))
+        })
+    }
+
+    /// Whether it has ended by itself. Then it can be started again.
+    pub fn has_ended(&mut self) -> bool {
+        let ended = self.0.child.as_mut().is_none_or(|child| child.try_wait().unwrap().is_some());
+        if ended {
+            self.0.wait();
+        }
+        ended
+    }
+
+    /// What it has written into its log.
+    pub fn log(&self) -> String {
+        self.0.log()
     }
 
     pub fn port(&self) -> u16 {
@@ -200,7 +224,7 @@ fn both((from, to): (std::io::Result<TcpStream>, std::io::Result<TcpStream>)) ->
 }
 
 enum Kind {
-    Postgres { program: PathBuf, settings: Vec<String> },
+    Postgres { program: PathBuf, settings: Vec<String>, initdb: Vec<String> },
     Redis { program: PathBuf, settings: Vec<String> },
 }
 
@@ -233,11 +257,11 @@ impl Server {
 
     /// What is done once, before the first start.
     fn prepare(&self) {
-        let Kind::Postgres { program, .. } = &self.kind else { return };
+        let Kind::Postgres { program, initdb: more, .. } = &self.kind else { return };
         let data = self.folder.join("data");
         let mut initdb = as_owner(&program.with_file_name("initdb"), &self.folder);
         initdb.arg("--pgdata").arg(&data).args(["--username=postgres", "--auth=trust", "--encoding=UTF8"]);
-        initdb.args(["--locale=C", "--no-sync"]).stdin(Stdio::null());
+        initdb.args(["--locale=C", "--no-sync"]).args(more).stdin(Stdio::null());
         let output = initdb.output().unwrap_or_else(|error| panic!("initdb: {error}"));
         assert!(output.status.success(), "initdb: {}", String::from_utf8_lossy(&output.stderr));
     }
@@ -252,7 +276,7 @@ impl Server {
                 command.args(["--maxmemory-policy", "noeviction"]).args(settings);
                 command
             }
-            Kind::Postgres { program, settings } => {
+            Kind::Postgres { program, settings, .. } => {
                 let mut command = as_owner(program, &self.folder);
                 command.arg("-D").arg(self.folder.join("data")).args(["-p", &port, "-h", "127.0.0.1", "-k", ""]);
                 for setting in ["shared_buffers=16MB", "max_connections=300"] {
@@ -393,7 +417,7 @@ fn new_folder() -> PathBuf {
     let nanos = std::time::UNIX_EPOCH.elapsed().unwrap().subsec_nanos();
     let folder = std::env::temp_dir().join(format!("countersign-server-{}-{count}-{nanos}", std::process::id()));
     fs::create_dir(&folder).unwrap();
-    if let Some((user, group)) = owner() {
+    if let Owner::Other(user, group) = owner() {
         std::os::unix::fs::chown(&folder, Some(user), Some(group)).unwrap();
     }
     folder
@@ -409,25 +433,45 @@ fn guard(folder: &Path) -> ChildStdin {
     guard.spawn().expect("sh").stdin.take().expect("a pipe")
 }
 
-/// The user and the group that PostgreSQL runs as where the test is root, which it refuses to be.
-fn owner() -> Option<(u32, u32)> {
+/// Who PostgreSQL runs as, which refuses to be root.
+enum Owner {
+    /// Whoever runs the test.
+    Us,
+    /// Another user and group, where the test is root.
+    Other(u32, u32),
+    /// Root under another number, in a namespace that has no user but root.
+    Renamed,
+}
+
+fn owner() -> Owner {
     if !is_root() {
-        return None;
+        return Owner::Us;
+    }
+    let map = fs::read_to_string("/proc/self/uid_map").unwrap();
+    let counts = map.lines().filter_map(|line| line.split_whitespace().nth(2)?.parse::<u64>().ok());
+    if counts.sum::<u64>() == 1 {
+        return Owner::Renamed;
     }
     let users = fs::read_to_string("/etc/passwd").unwrap();
-    ["postgres:", "nobody:"].iter().find_map(|name| {
+    let found = ["postgres:", "nobody:"].iter().find_map(|name| {
         let mut fields = users.lines().find(|line| line.starts_with(name))?.split(':').skip(2);
-        Some((fields.next()?.parse().ok()?, fields.next()?.parse().ok()?))
-    })
+        Some(Owner::Other(fields.next()?.parse().ok()?, fields.next()?.parse().ok()?))
+    });
+    found.unwrap_or(Owner::Us)
 }
 
 fn as_owner(program: &Path, folder: &Path) -> Command {
     let mut command = match owner() {
-        None => Command::new(program),
-        Some((user, group)) => {
+        Owner::Us => Command::new(program),
+        Owner::Other(user, group) => {
             let mut command = Command::new("setpriv");
             command.args([&format!("--reuid={user}"), &format!("--regid={group}"), "--clear-groups", "--"]);
             command.arg(program);
+            command
+        }
+        Owner::Renamed => {
+            let mut command = Command::new("unshare");
+            command.args(["--user", "--map-user=1000", "--map-group=1000", "--"]).arg(program);
             command
         }
     };

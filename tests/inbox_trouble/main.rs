@@ -1,12 +1,19 @@
 //! A disk that is full, a file system that is read-only, and what of it all reaches the disk: with the real thing, in a
 //! mount namespace or under `strace` (Debian's `util-linux` and `strace`).
+//!
+//! Each test that needs one runs itself again in a namespace that anybody may make, in which root is whoever runs it.
 
-#![cfg(all(target_os = "linux", feature = "sqlite"))]
+#![cfg(all(target_os = "linux", feature = "actix", feature = "postgres", feature = "sqlite", feature = "testing"))]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+#[path = "../common/mod.rs"]
+mod common;
+#[path = "../inbox_common/mod.rs"]
 mod inbox_common;
-#[path = "common/packages.rs"]
-mod packages;
+mod over_http;
+mod postgres;
+#[path = "../common/servers.rs"]
+mod servers;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -14,8 +21,11 @@ use std::process::{Command, Stdio};
 use countersign::inbox::{Accepted, InboxError, InboxStore, Incoming, Query, SqliteInbox, SqliteInboxError, State};
 use countersign::{Clock, SystemClock};
 use inbox_common::{Folder, incoming};
+use servers::packages;
 
 const PLACE: &str = "COUNTERSIGN_TROUBLE";
+/// How to get a namespace in which one may mount something.
+const NAMESPACE: [&str; 4] = ["unshare", "--user", "--map-root-user", "--mount"];
 
 /// Runs the test `name` of this program again, under `wrapper`.
 fn again_under(wrapper: &[&str], name: &str, place: &Path) {
@@ -30,15 +40,51 @@ fn again_under(wrapper: &[&str], name: &str, place: &Path) {
     let output = command.output().unwrap_or_else(|error| panic!("{} cannot be run: {error}", wrapper[0]));
     let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success() && text.contains("1 passed"), "{text}");
+    print!("{text}");
 }
 
 fn place() -> Option<PathBuf> {
     std::env::var_os(PLACE).map(PathBuf::from)
 }
 
-fn run(program: &str, args: &[&str]) {
-    let status = Command::new(program).args(args).status().unwrap_or_else(|error| panic!("{program}: {error}"));
-    assert!(status.success(), "{program} {args:?}");
+/// A file system of a few megabytes.
+pub(crate) struct Disk<'a>(&'a Path);
+
+impl<'a> Disk<'a> {
+    pub(crate) fn of(place: &'a Path, megabytes: u32) -> Self {
+        let disk = Self(place);
+        disk.mount(&["-t", "tmpfs", "-o", &format!("size={megabytes}m"), "tmpfs"]);
+        disk
+    }
+
+    fn mount(&self, args: &[&str]) {
+        let status = Command::new("mount").args(args).arg(self.0).status().expect("mount");
+        assert!(status.success(), "mount {args:?}");
+    }
+
+    pub(crate) fn remount(&self, how: &str) {
+        // With its source, so that no option is looked up: the owner has no such number in here.
+        self.mount(&["-o", &format!("remount,{how}"), "tmpfs"]);
+    }
+
+    fn ballast(&self) -> PathBuf {
+        self.0.join("ballast")
+    }
+
+    /// Takes so many bytes of it.
+    pub(crate) fn burden(&self, bytes: usize) {
+        std::fs::write(self.ballast(), vec![0; bytes]).unwrap();
+    }
+
+    /// Leaves nothing of it.
+    pub(crate) fn fill(&self) {
+        std::fs::write(self.ballast(), vec![0; 64 << 20]).expect_err("more than there is room for");
+    }
+
+    /// Gives back what was taken.
+    pub(crate) fn relieve(&self) {
+        std::fs::remove_file(self.ballast()).unwrap();
+    }
 }
 
 fn big(id: &str) -> Incoming {
@@ -62,13 +108,11 @@ async fn a_full_disk_is_an_error_leaves_no_part_of_a_record_and_is_over_by_itsel
     const NAME: &str = "a_full_disk_is_an_error_leaves_no_part_of_a_record_and_is_over_by_itself";
     let Some(place) = place() else {
         let folder = Folder::new();
-        return again_under(&["unshare", "--user", "--map-root-user", "--mount"], NAME, folder.path());
+        return again_under(&NAMESPACE, NAME, folder.path());
     };
-    let mount = place.to_str().unwrap();
-    run("mount", &["-t", "tmpfs", "-o", "size=8m", "tmpfs", mount]);
-    let ballast = place.join("ballast");
+    let disk = Disk::of(&place, 8);
     // What is in the log has to have room in the database as well.
-    std::fs::write(&ballast, vec![0; 5 * 1024 * 1024]).unwrap();
+    disk.burden(5 << 20);
     let inbox = SqliteInbox::open(place.join("inbox.sqlite")).unwrap();
     let now = SystemClock.now();
     let mut kept = 0;
@@ -84,7 +128,7 @@ async fn a_full_disk_is_an_error_leaves_no_part_of_a_record_and_is_over_by_itsel
     for _ in 0..5 {
         assert!(inbox.accept(big("still_full"), now).await.is_err());
     }
-    std::fs::remove_file(&ballast).unwrap();
+    disk.relieve();
     assert_eq!(pending(&inbox).await, kept, "what was acknowledged, and nothing else");
     assert_eq!(inbox.accept(big("room_again"), now).await.unwrap(), Accepted::New);
     assert_eq!(pending(&inbox).await, kept + 1);
@@ -95,20 +139,18 @@ async fn a_read_only_file_system_is_an_error_and_is_over_by_itself() {
     const NAME: &str = "a_read_only_file_system_is_an_error_and_is_over_by_itself";
     let Some(place) = place() else {
         let folder = Folder::new();
-        return again_under(&["unshare", "--user", "--map-root-user", "--mount"], NAME, folder.path());
+        return again_under(&NAMESPACE, NAME, folder.path());
     };
-    let mount = place.to_str().unwrap();
-    run("mount", &["-t", "tmpfs", "-o", "size=8m", "tmpfs", mount]);
+    let disk = Disk::of(&place, 8);
     let file = place.join("inbox.sqlite");
     let inbox = SqliteInbox::open(&file).unwrap();
     let now = SystemClock.now();
     assert_eq!(inbox.accept(incoming("before"), now).await.unwrap(), Accepted::New);
     // The kernel makes nothing read-only in which a file is open for writing. After a failure none is: the next write
     // opens the file anew.
-    let ballast = place.join("ballast");
-    std::fs::write(&ballast, vec![0; 16 * 1024 * 1024]).expect_err("more than there is room for");
+    disk.fill();
     assert!(inbox.accept(big("no_room"), now).await.is_err());
-    run("mount", &["-o", "remount,ro", mount]);
+    disk.remount("ro");
     for _ in 0..5 {
         let refused = inbox.accept(incoming("read-only"), now).await.unwrap_err();
         assert!(matches!(refused, InboxError::Unavailable(_)), "{refused}");
@@ -119,8 +161,8 @@ async fn a_read_only_file_system_is_an_error_and_is_over_by_itself() {
         assert!(matches!(refused, SqliteInboxError::ReadOnly { .. }), "{refused:?}");
         assert!(refused.to_string().contains("let its user write the file and its folder"), "{refused}");
     }
-    run("mount", &["-o", "remount,rw", mount]);
-    std::fs::remove_file(&ballast).unwrap();
+    disk.remount("rw");
+    disk.relieve();
     inbox.ping().await.unwrap();
     assert_eq!(pending(&inbox).await, 1);
     assert_eq!(inbox.accept(incoming("before"), now).await.unwrap(), Accepted::Duplicate(State::Pending));
