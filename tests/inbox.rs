@@ -8,7 +8,7 @@ mod common;
 mod counted;
 mod inbox_common;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
@@ -22,7 +22,7 @@ use countersign::inbox::{
 use countersign::testing::FakeClock;
 use countersign::{
     Clock, Delivery, Disposition, Fingerprint, HandlerError, Handlers, Keyring, NoHandlers, Outcome, Receiver,
-    RequestView, Secret, SystemClock, Verifier,
+    RequestView, Scheme, Secret, SystemClock, Verifier,
 };
 use inbox_common::{Folder, until};
 use tokio::sync::Semaphore;
@@ -556,6 +556,34 @@ async fn the_effect_key_is_the_same_in_every_run_and_another_for_every_delivery(
     assert_eq!((&keys[0], &keys[0]), (&keys[1], &keys[3]), "tried again, and inline");
     assert_ne!(keys[0], keys[2]);
     assert_eq!(keys[0].len(), 64);
+}
+
+/// Where only the body is signed, the body is what a delivery is known by: its inline twin is in `tests/identity.rs`.
+#[tokio::test]
+async fn a_body_that_is_replayed_under_fresh_ids_is_one_row_and_runs_once() {
+    let (keys, folder) = (Keys::default(), Folder::new());
+    let inbox = inbox(&folder);
+    let receiver = Receiver::builder(Scheme::github(), keyring()).inbox(inbox.clone()).clock(FakeClock::at(NOW));
+    let receiver = receiver.build().unwrap();
+    let post = signed_with(&Scheme::github(), &keyring(), "delivery-0", NOW, job("ok"));
+    let replays = (1..50).map(|index| post.clone().set("x-github-delivery", &format!("delivery-{index}")));
+    // Without any id, and as another type of event, which is not signed either.
+    let others = [post.clone().without("x-github-delivery"), post.clone().set("x-github-event", "push")];
+    for post in std::iter::once(post.clone()).chain(replays).chain(others) {
+        let view = RequestView::new(&post.headers, post.body.clone());
+        assert_eq!(receiver.receive(view, NOW).await.status(), 200);
+    }
+    let stats = inbox.store().stats().await.unwrap();
+    assert_eq!((stats.pending, stats.running, stats.waiting, stats.done, stats.dead), (1, 0, 0, 0, 0));
+    let workers = inbox.workers(keys.clone()).backoff(PROMPT).start();
+    until_count(&inbox, State::Done, 1).await;
+    // What is done is known as well.
+    let late = post.set("x-github-delivery", "late");
+    assert_eq!(receiver.receive(RequestView::new(&late.headers, late.body.clone()), NOW).await.status(), 200);
+    workers.drain(Duration::from_secs(5)).await;
+    assert_eq!(inbox.store().stats().await.unwrap().done, 1);
+    let runs: HashSet<String> = keys.0.lock().unwrap().iter().cloned().collect();
+    assert_eq!(runs.len(), 1, "{runs:?}");
 }
 
 #[test]
