@@ -21,6 +21,9 @@ pub const LEASE: Duration = Duration::from_secs(30);
 /// What takes longer than this hangs. How long it did take is printed: a busy machine is nobody's mistake.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
+/// Within which a sender is told to come back while a store is away.
+const SENDERS_SECOND: Duration = Duration::from_secs(1);
+
 pub fn now() -> Timestamp {
     SystemClock.now()
 }
@@ -184,7 +187,10 @@ pub fn receiver_while_away<S: DedupeStore, O: Outage>(store: impl Fn() -> S, ser
             for id in ["before", "during", "during"] {
                 let start = Instant::now();
                 let response = http.post(&post(&format!("{id}-{way}")));
-                println!("{way}: 503 after {:?}", start.elapsed());
+                let took = start.elapsed();
+                println!("{way}: 503 after {took:?}");
+                // By design: a store gives up after half of it.
+                assert!(took < SENDERS_SECOND, "{way}: 503 after {took:?}");
                 assert_eq!((response.status, response.header("retry-after")), (503, Some("5")), "{way}");
             }
             assert_eq!(probe.all_runs(), runs, "{way}: nothing ran");

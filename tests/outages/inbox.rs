@@ -54,7 +54,7 @@ pub(crate) fn on_postgres() {
         config.service(receiver.at(common::PATH));
     });
     let senders = Senders::start(http.addr);
-    through(name, &mut server, &senders, false);
+    let seen = through(name, &mut server, &senders, false);
     let acknowledged = senders.end();
 
     let started = Instant::now();
@@ -72,6 +72,7 @@ pub(crate) fn on_postgres() {
          {again} ran again because their commit was cut off",
         acknowledged.len()
     );
+    seen.judge_times();
 }
 
 /// Looks into the database, and knows nothing of how it came to be so.

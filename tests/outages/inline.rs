@@ -41,7 +41,7 @@ fn through_every_outage<O: Outage, S: DedupeStore>(name: &str, server: &mut O, s
         config.service(receiver.at(common::PATH));
     });
     let senders = Senders::start(http.addr);
-    let away = through(name, server, &senders, true);
+    let seen = through(name, server, &senders, true);
     let acknowledged = senders.end();
 
     let lost = book.unhandled(&acknowledged);
@@ -49,7 +49,7 @@ fn through_every_outage<O: Outage, S: DedupeStore>(name: &str, server: &mut O, s
     let runs = book.runs();
     let twice: Vec<_> = runs.iter().filter(|(_, runs)| runs.len() > 1).collect();
     for (id, runs) in &twice {
-        assert!(runs.windows(2).all(|pair| may_be_followed(pair, &away)), "{name}: {id} ran twice: {runs:?}");
+        assert!(runs.windows(2).all(|pair| may_be_followed(pair, &seen.away)), "{name}: {id} ran twice: {runs:?}");
     }
     println!(
         "{name}: {} acknowledged, 0 of them not handled; {} ran again because nobody could record in time that they were \
@@ -69,6 +69,7 @@ fn through_every_outage<O: Outage, S: DedupeStore>(name: &str, server: &mut O, s
     }
     let after: usize = book.runs().values().map(Vec::len).sum();
     assert_eq!(after, before, "{name}: duplicates of what is done were handled");
+    seen.judge_times();
 }
 
 /// Whether a second run is what an outage excuses: the store was away when the first one ended, so that its completion
