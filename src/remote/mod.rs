@@ -21,6 +21,11 @@ pub(crate) struct Later {
     /// The runtime that the store was built on, for callers without one.
     home: Option<Handle>,
     room: Arc<Semaphore>,
+    /// Who may make an attempt: after an outage there is something to make up for of every delivery that came meanwhile,
+    /// and whoever waits for an answer now comes before all that. What can wait has turns of its own, so that a completion
+    /// does not stand behind it: the sender is about to come back, and what is not recorded by then runs again.
+    settling: Arc<Semaphore>,
+    can_wait: Arc<Semaphore>,
 }
 
 /// Whether a task in the background is over.
@@ -32,12 +37,21 @@ pub(crate) enum Next {
 
 impl Later {
     pub(crate) fn here() -> Self {
-        Self { home: Handle::try_current().ok(), room: Arc::new(Semaphore::new(MOST_TASKS)) }
+        let places = |count| Arc::new(Semaphore::new(count));
+        let (settling, can_wait) = (places(MOST_AT_ONCE), places(MOST_AT_ONCE));
+        Self { home: Handle::try_current().ok(), room: places(MOST_TASKS), settling, can_wait }
     }
 
     /// Makes attempts in the background until one of them ends it or `limit` is over. Neither blocks nor panics
     /// without a runtime; it is then not done.
-    pub(crate) fn run<F>(&self, limit: Duration, mut attempt: impl FnMut() -> F + Send + 'static)
+    pub(crate) fn run<F>(&self, limit: Duration, attempt: impl FnMut() -> F + Send + 'static)
+    where
+        F: Future<Output = Next> + Send + 'static,
+    {
+        self.run_in_turn(&self.can_wait, limit, attempt);
+    }
+
+    fn run_in_turn<F>(&self, turns: &Arc<Semaphore>, limit: Duration, mut attempt: impl FnMut() -> F + Send + 'static)
     where
         F: Future<Output = Next> + Send + 'static,
     {
@@ -49,11 +63,18 @@ impl Later {
             tracing::debug!("too many tasks in the background: it is left to the end of the lease");
             return;
         };
+        let turns = Arc::clone(turns);
         drop(runtime.spawn(async move {
             let _room = room;
             let end = Instant::now() + limit;
             let mut pause = FIRST_PAUSE;
-            while attempt().await == Next::Again && Instant::now() < end {
+            loop {
+                let turn = turns.acquire().await;
+                let next = attempt().await;
+                drop(turn);
+                if next == Next::Ended || Instant::now() >= end {
+                    return;
+                }
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(LONGEST_PAUSE);
             }
@@ -65,7 +86,7 @@ impl Later {
     where
         F: Future<Output = Result<Settled, E>> + Send + 'static,
     {
-        self.run(limit, move || {
+        self.run_in_turn(&self.settling, limit, move || {
             let settled = settle();
             async move { if settled.await.is_ok() { Next::Ended } else { Next::Again } }
         });
@@ -191,10 +212,13 @@ const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 const MISSES: u64 = 6;
 const MOST_TASKS: usize = 1024;
+const MOST_AT_ONCE: usize = 4;
 const TAKE_BACK_LIMIT: Duration = Duration::from_mins(1);
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicUsize;
+
     use super::*;
     use crate::dedupe::StoreError;
 
@@ -223,6 +247,64 @@ mod tests {
             last = asked;
         }
         assert_eq!(last, 5);
+    }
+
+    /// A frozen server would have all of it to do, again and again, before it came to what is asked of it now.
+    #[tokio::test]
+    async fn few_of_many_tasks_ask_a_store_at_once_and_no_completion_waits_for_what_can_wait() {
+        let later = Later::here();
+        let (taken_back, completed) = (Counted::default(), Counted::default());
+        for _ in 0..500 {
+            let counted = taken_back.clone();
+            later.take_back(move || counted.clone().ask());
+        }
+        settle_down().await;
+        for _ in 0..20 {
+            let counted = completed.clone();
+            later.settle(COMPLETE_LIMIT, move || counted.clone().ask());
+        }
+        let mut answered = 0;
+        for more in [0, 1, 10] {
+            completed.answers.add_permits(more);
+            answered += more;
+            settle_down().await;
+            assert_eq!(taken_back.asked.load(Ordering::Relaxed), MOST_AT_ONCE);
+            assert_eq!(completed.asked.load(Ordering::Relaxed), answered + MOST_AT_ONCE);
+        }
+        completed.answers.add_permits(20);
+        taken_back.answers.add_permits(500);
+        let all = u32::try_from(MOST_TASKS).expect("few");
+        let _all = later.room.acquire_many(all).await.expect("open");
+        assert_eq!(taken_back.asked.load(Ordering::Relaxed), 500);
+        assert_eq!(completed.asked.load(Ordering::Relaxed), 20);
+    }
+
+    /// A store that counts what it is asked, and answers when it is let.
+    #[derive(Clone)]
+    struct Counted {
+        asked: Arc<AtomicUsize>,
+        answers: Arc<Semaphore>,
+    }
+
+    impl Default for Counted {
+        fn default() -> Self {
+            Self { asked: Arc::default(), answers: Arc::new(Semaphore::new(0)) }
+        }
+    }
+
+    impl Counted {
+        async fn ask(self) -> Result<Settled, StoreError> {
+            self.asked.fetch_add(1, Ordering::Relaxed);
+            self.answers.acquire().await.expect("open").forget();
+            Ok(Settled::Current)
+        }
+    }
+
+    /// Everything runs on one thread: after so many turns nobody has anything to do any more.
+    async fn settle_down() {
+        for _ in 0..2_000 {
+            tokio::task::yield_now().await;
+        }
     }
 
     #[tokio::test]

@@ -33,7 +33,7 @@ pub struct RedisStore {
 struct Inner {
     client: Client,
     config: ConnectionManagerConfig,
-    connection: ArcSwap<ConnectionManager>,
+    wire: ArcSwap<Wire>,
     script: Script,
     home: Home,
     prefix: String,
@@ -42,8 +42,20 @@ struct Inner {
     nonces: Nonces,
     later: Later,
     health: Health,
-    /// How many calls in a row had no answer in time.
+}
+
+/// The connection that all calls share, until there is another one.
+struct Wire {
+    connection: ConnectionManager,
+    since: Instant,
+    /// How many calls in a row had no answer in time on it.
     unanswered: AtomicU32,
+}
+
+impl Wire {
+    fn new(connection: ConnectionManager) -> Self {
+        Self { connection, since: Instant::now(), unanswered: AtomicU32::new(0) }
+    }
 }
 
 impl RedisStore {
@@ -189,10 +201,11 @@ impl Inner {
         for arg in args {
             call.arg(*arg);
         }
+        let wire = self.wire.load_full();
         let mut again = false;
         let call = async {
             loop {
-                let mut connection = self.connection.load().as_ref().clone();
+                let mut connection = wire.connection.clone();
                 match call.invoke_async::<Vec<String>>(&mut connection).await {
                     Err(error) if is_broken(&error) && !again => again = true,
                     Err(error) => return Err((error, again)),
@@ -203,15 +216,15 @@ impl Inner {
         let started = Instant::now();
         match timeout(self.response_timeout, self.home.run(call)).await {
             Ok(Ok((words, again))) => {
-                self.unanswered.store(0, Ordering::Relaxed);
+                wire.unanswered.store(0, Ordering::Relaxed);
                 self.health.answers();
                 let mut words = words.into_iter();
                 let word = words.next().unwrap_or_default();
                 Ok(Answer { word, number: words.next().and_then(|number| number.parse().ok()), again })
             }
-            Ok(Err((error, again))) => Err(self.failed(error, again)),
+            Ok(Err((error, again))) => Err(self.failed(&wire, error, again)),
             Err(_) => {
-                self.unanswered();
+                self.unanswered(&wire);
                 let error = StoreError::unavailable(TooLate(started.elapsed()));
                 self.health.fails(&error);
                 Err(Failure { error, sent: true })
@@ -219,21 +232,25 @@ impl Inner {
         }
     }
 
-    /// Gives up a connection on which nobody answers: it may be dead. One to a frozen server costs nothing to renew.
-    fn unanswered(&self) {
-        if self.unanswered.fetch_add(1, Ordering::Relaxed) % MOST_UNANSWERED == MOST_UNANSWERED - 1 {
-            self.renew();
+    /// Gives up a connection on which nobody answers: it may be dead.
+    ///
+    /// Not sooner than after a while, however many calls have waited in vain. If the server is frozen, its kernel keeps
+    /// every connection that we open, with all that was asked on it, and it will work through all of them first.
+    fn unanswered(&self, wire: &Arc<Wire>) {
+        let unanswered = wire.unanswered.fetch_add(1, Ordering::Relaxed) + 1;
+        if unanswered >= MOST_UNANSWERED && wire.since.elapsed() >= LEAST_TRIED {
+            self.renew(wire);
         }
     }
 
-    fn failed(&self, error: RedisError, again: bool) -> Failure {
+    fn failed(&self, wire: &Arc<Wire>, error: RedisError, again: bool) -> Failure {
         let kind = error.kind();
         if error.is_timeout() {
-            self.unanswered();
+            self.unanswered(wire);
         }
         // After a failover the connection may be to a server that is a replica now, and stays so.
         if kind == ErrorKind::Server(ServerErrorKind::ReadOnly) {
-            self.renew();
+            self.renew(wire);
         }
         let sent = again || !(error.is_connection_refusal() || matches!(kind, ErrorKind::Server(_)));
         let full = error.code() == Some("OOM");
@@ -242,10 +259,11 @@ impl Inner {
         Failure { error, sent }
     }
 
-    /// Takes a new connection for the calls to come; it is made by the first of them.
-    fn renew(&self) {
+    /// Takes a new connection in place of this one for the calls to come, unless somebody has; it is made by the first of
+    /// them.
+    fn renew(&self, wire: &Arc<Wire>) {
         match ConnectionManager::new_lazy_with_config(self.client.clone(), self.config.clone()) {
-            Ok(connection) => self.connection.store(Arc::new(connection)),
+            Ok(connection) => drop(self.wire.compare_and_swap(wire, Arc::new(Wire::new(connection)))),
             Err(error) => tracing::debug!(%error, "the connection to Redis was not renewed"),
         }
     }
@@ -314,4 +332,6 @@ impl fmt::Debug for RedisStore {
 
 const CLAIMS: &str = include_str!("redis/claims.lua");
 const MOST_UNANSWERED: u32 = 2;
+/// For how long a connection is held on to at least.
+const LEAST_TRIED: Duration = Duration::from_secs(1);
 const PING_LIFETIME: Duration = Duration::from_secs(1);

@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -13,7 +12,7 @@ use tokio::runtime::Handle;
 use tokio::time::timeout;
 
 use super::home::Home;
-use super::{CLAIMS, Inner, RedisStore};
+use super::{CLAIMS, Inner, RedisStore, Wire};
 use crate::remote::{
     DEFAULT_RESPONSE_TIMEOUT, DEFAULT_RETENTION, Health, Later, Listed, MAX_RESPONSE_TIMEOUT, MAX_RETENTION,
     MIN_RESPONSE_TIMEOUT, MIN_RETENTION, Nonces, TooLate, reason,
@@ -104,7 +103,7 @@ impl RedisStoreBuilder {
         let inner = Inner {
             client,
             config,
-            connection: ArcSwap::from_pointee(connection),
+            wire: ArcSwap::from_pointee(Wire::new(connection)),
             script,
             home,
             prefix: self.prefix,
@@ -113,7 +112,6 @@ impl RedisStoreBuilder {
             nonces: Nonces::new().map_err(RedisStoreError::unreachable)?,
             later: Later::here(),
             health: Health::new("redis", "the dedupe store"),
-            unanswered: AtomicU32::new(0),
         };
         Ok(RedisStore { inner: Arc::new(inner) })
     }
