@@ -575,7 +575,7 @@ async fn a_body_that_is_replayed_under_fresh_ids_is_one_row_and_runs_once() {
     }
     let stats = inbox.store().stats().await.unwrap();
     assert_eq!((stats.pending, stats.running, stats.waiting, stats.done, stats.dead), (1, 0, 0, 0, 0));
-    let workers = inbox.workers(keys.clone()).backoff(PROMPT).start();
+    let workers = inbox.workers(keys.clone()).backoff(PROMPT).start().unwrap();
     until_count(&inbox, State::Done, 1).await;
     // What is done is known as well.
     let late = post.set("x-github-delivery", "late");

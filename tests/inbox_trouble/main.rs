@@ -43,6 +43,11 @@ fn again_under(wrapper: &[&str], name: &str, place: &Path) {
     print!("{text}");
 }
 
+fn run(program: &str, args: &[&str]) {
+    let status = Command::new(program).args(args).status().unwrap_or_else(|error| panic!("{program}: {error}"));
+    assert!(status.success(), "{program} {args:?}");
+}
+
 fn place() -> Option<PathBuf> {
     std::env::var_os(PLACE).map(PathBuf::from)
 }
@@ -58,8 +63,7 @@ impl<'a> Disk<'a> {
     }
 
     fn mount(&self, args: &[&str]) {
-        let status = Command::new("mount").args(args).arg(self.0).status().expect("mount");
-        assert!(status.success(), "mount {args:?}");
+        run("mount", &[args, &[self.0.to_str().expect("a name in UTF-8")]].concat());
     }
 
     pub(crate) fn remount(&self, how: &str) {
@@ -177,7 +181,7 @@ async fn after_a_failure_no_new_inbox_is_made_where_the_old_one_was() {
     const NAME: &str = "after_a_failure_no_new_inbox_is_made_where_the_old_one_was";
     let Some(place) = place() else {
         let folder = Folder::new();
-        return again_under(&["unshare", "--user", "--map-root-user", "--mount"], NAME, folder.path());
+        return again_under(&NAMESPACE, NAME, folder.path());
     };
     let [volume, mount] = ["volume", "mount"].map(|name| place.join(name));
     for folder in [&volume, &mount] {
