@@ -35,7 +35,7 @@ const OWNED: [(&str, &[&str]); 15] = [
     ("actix_http", &["src/actix/"]),
     ("actix_service", &["src/actix/"]),
     ("reqwest", &["src/kycgenie/client/", "src/sandbox/deliver/", "src/bin/countersign/http.rs"]),
-    ("rusqlite", &["src/inbox/mod.rs", "src/inbox/sqlite/", "src/sandbox/store/"]),
+    ("rusqlite", &["src/inbox/mod.rs", "src/inbox/sqlite/", "src/sandbox/store/", "src/bin/countersign/exit.rs"]),
     // `store/mod.rs` has a module of that name.
     ("redis", &["src/store/mod.rs", "src/store/redis.rs", "src/store/redis/"]),
     (
