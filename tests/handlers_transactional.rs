@@ -3,20 +3,22 @@
 #![cfg(all(feature = "macros", feature = "sqlite", feature = "testing"))]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+#[path = "inbox_common/counted.rs"]
+mod counted;
 mod inbox_common;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use counted::Counted;
 use countersign::inbox::rusqlite::Connection;
 use countersign::inbox::{
-    Accepted, Backoff, Batch, Bell, CommitError, Entry, Inbox, InboxError, InboxStore, Incoming, Lease, Query, Replay,
-    SqliteEffects, SqliteInbox, State, Stats, StoredDelivery, TransactionalHandlers, TransactionalStore, Wanted,
+    Accepted, Backoff, Inbox, InboxStore, Incoming, Query, SqliteEffects, SqliteInbox, State, TransactionalHandlers,
 };
 use countersign::{
-    Clock, Delivery, EventType, Fingerprint, HandlerError, Interest, Outcome, Settled, SystemClock, Timestamp, Unknown,
-    WebhookEvent, handlers,
+    Clock, Delivery, EventType, Fingerprint, HandlerError, Interest, Outcome, SystemClock, Unknown, WebhookEvent,
+    handlers,
 };
 use inbox_common::{Folder, incoming, until};
 
@@ -200,8 +202,8 @@ impl TransactionalHandlers<SqliteEffects> for Picky {
 #[tokio::test]
 async fn for_an_event_that_nobody_wants_no_transaction_is_begun_and_nothing_decoded() {
     let folder = Folder::new();
-    let begun = Arc::new(AtomicUsize::new(0));
-    let store = Counting { store: SqliteInbox::open(folder.file()).unwrap(), begun: Arc::clone(&begun) };
+    let begun = Arc::new(AtomicU64::new(0));
+    let store = Counted { begun: Arc::clone(&begun), ..Counted::new(SqliteInbox::open(folder.file()).unwrap()) };
     for (id, event_type, data) in
         [("msg_1", "refunded", r#""no payment""#), ("msg_2", "paid", r#"{"amount":1}"#), ("msg_3", "closed", "[]")]
     {
@@ -212,85 +214,4 @@ async fn for_an_event_that_nobody_wants_no_transaction_is_begun_and_nothing_deco
     until("all are done", async || inbox.store().stats().await.unwrap().done == 3).await;
     workers.drain(Duration::from_secs(5)).await;
     assert_eq!(begun.load(Ordering::SeqCst), 1, "for the payment alone");
-}
-
-/// The inbox on SQLite, and how often effects were begun.
-struct Counting {
-    store: SqliteInbox,
-    begun: Arc<AtomicUsize>,
-}
-
-impl TransactionalStore for Counting {
-    type Effects = SqliteEffects;
-
-    async fn begin(&self, lease: &Lease) -> Result<SqliteEffects, InboxError> {
-        self.begun.fetch_add(1, Ordering::SeqCst);
-        self.store.begin(lease).await
-    }
-
-    async fn commit(&self, lease: &Lease, effects: SqliteEffects, now: Timestamp) -> Result<Settled, CommitError> {
-        self.store.commit(lease, effects, now).await
-    }
-}
-
-impl InboxStore for Counting {
-    async fn accept(&self, incoming: Incoming, now: Timestamp) -> Result<Accepted, InboxError> {
-        self.store.accept(incoming, now).await
-    }
-
-    async fn claim(&self, wanted: Wanted, now: Timestamp) -> Result<Batch, InboxError> {
-        self.store.claim(wanted, now).await
-    }
-
-    async fn extend(&self, leases: &[Lease], lease: Duration, now: Timestamp) -> Result<Vec<Settled>, InboxError> {
-        self.store.extend(leases, lease, now).await
-    }
-
-    async fn complete(&self, lease: &Lease, now: Timestamp) -> Result<Settled, InboxError> {
-        self.store.complete(lease, now).await
-    }
-
-    async fn retry(&self, lease: &Lease, due: Timestamp, error: &str, now: Timestamp) -> Result<Settled, InboxError> {
-        self.store.retry(lease, due, error, now).await
-    }
-
-    async fn dead(&self, lease: &Lease, error: &str, now: Timestamp) -> Result<Settled, InboxError> {
-        self.store.dead(lease, error, now).await
-    }
-
-    async fn release(&self, lease: &Lease, now: Timestamp) -> Result<Settled, InboxError> {
-        self.store.release(lease, now).await
-    }
-
-    async fn list(&self, query: Query) -> Result<Vec<Entry>, InboxError> {
-        self.store.list(query).await
-    }
-
-    async fn show(&self, number: i64) -> Result<Option<(Entry, StoredDelivery)>, InboxError> {
-        self.store.show(number).await
-    }
-
-    async fn replay(&self, what: Replay, now: Timestamp) -> Result<u64, InboxError> {
-        self.store.replay(what, now).await
-    }
-
-    async fn prune(&self, limit: usize, now: Timestamp) -> Result<u64, InboxError> {
-        self.store.prune(limit, now).await
-    }
-
-    async fn stats(&self) -> Result<Stats, InboxError> {
-        self.store.stats().await
-    }
-
-    async fn ping(&self) -> Result<(), InboxError> {
-        self.store.ping().await
-    }
-
-    fn bell(&self) -> &Bell {
-        self.store.bell()
-    }
-
-    fn retention(&self) -> Duration {
-        self.store.retention()
-    }
 }

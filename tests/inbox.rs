@@ -245,7 +245,7 @@ async fn workers_wake_up_at_once_and_for_what_is_due_without_looking_all_the_tim
     let hour = Duration::from_hours(1);
     let pause = Backoff { shortest: Duration::from_millis(300), longest: Duration::from_millis(600) };
     let claims = Arc::new(AtomicU64::new(0));
-    let counted = Inbox::new(Counted::new(inbox.store().clone(), Arc::clone(&claims)));
+    let counted = Inbox::new(Counted { claims: Arc::clone(&claims), ..Counted::new(inbox.store().clone()) });
     let workers = counted.workers(probe.clone()).look_every(hour).backoff(pause).start().unwrap();
     tokio::time::sleep(Duration::from_millis(50)).await;
     let accepted = Instant::now();

@@ -1,24 +1,38 @@
-//! An inbox that counts how often it is asked for work.
+//! An inbox that counts how often it is asked for work, and how often effects are begun.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use countersign::inbox::{
-    Accepted, Batch, Bell, Entry, InboxError, InboxStore, Incoming, Lease, Query, Replay, SqliteInbox, Stats,
-    StoredDelivery, Wanted,
+    Accepted, Batch, Bell, CommitError, Entry, InboxError, InboxStore, Incoming, Lease, Query, Replay, SqliteEffects,
+    SqliteInbox, Stats, StoredDelivery, TransactionalStore, Wanted,
 };
 use countersign::{Settled, Timestamp};
 
-/// Another handle to an inbox, for workers whose claims are counted.
+/// Another handle to an inbox, for workers that are counted.
 pub(crate) struct Counted {
-    store: SqliteInbox,
-    claims: Arc<AtomicU64>,
+    pub(crate) store: SqliteInbox,
+    pub(crate) claims: Arc<AtomicU64>,
+    pub(crate) begun: Arc<AtomicU64>,
 }
 
 impl Counted {
-    pub(crate) fn new(store: SqliteInbox, claims: Arc<AtomicU64>) -> Self {
-        Self { store, claims }
+    pub(crate) fn new(store: SqliteInbox) -> Self {
+        Self { store, claims: Arc::default(), begun: Arc::default() }
+    }
+}
+
+impl TransactionalStore for Counted {
+    type Effects = SqliteEffects;
+
+    async fn begin(&self, lease: &Lease) -> Result<SqliteEffects, InboxError> {
+        self.begun.fetch_add(1, Ordering::SeqCst);
+        self.store.begin(lease).await
+    }
+
+    async fn commit(&self, lease: &Lease, effects: SqliteEffects, now: Timestamp) -> Result<Settled, CommitError> {
+        self.store.commit(lease, effects, now).await
     }
 }
 
