@@ -253,6 +253,40 @@ async fn a_duplicate_does_not_wait_for_somebody_elses_transaction() {
     assert_eq!(inbox.complete(&leased[0].lease, now()).await.unwrap(), Settled::Current);
 }
 
+/// As by a claim that came too late: it locks the row that another has leased, and gives it back when it has committed.
+#[tokio::test]
+async fn a_lease_is_renewed_whose_row_somebody_holds_for_a_moment() {
+    let (url, schema) = (shared(), schema());
+    let inbox = PostgresInbox::builder(&url).schema(&schema).build().await.unwrap();
+    for id in ["held", "free"] {
+        assert_eq!(inbox.accept(incoming(id), now()).await.unwrap(), Accepted::New);
+    }
+    let start = now();
+    let leased = inbox.claim(WANTED, start).await.unwrap().leased;
+    let both: Vec<_> = leased.iter().map(|leased| leased.lease).collect();
+    let (holder, admin) = (admin(&url).await, admin(&url).await);
+    holder
+        .batch_execute(&format!(
+            "BEGIN; SELECT FROM {schema}.inbox WHERE number = {} FOR NO KEY UPDATE",
+            both[0].number
+        ))
+        .await
+        .unwrap();
+    let later = start.saturating_add(WANTED.lease / 2);
+    let extending = tokio::spawn({
+        let (inbox, both) = (inbox.clone(), both.clone());
+        async move { inbox.extend(&both, WANTED.lease, later).await.unwrap() }
+    });
+    let waits = format!(
+        "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%{schema}%FOR NO KEY UPDATE%'"
+    );
+    until("the row to be waited for", async || admin.query_one(&waits, &[]).await.unwrap().get::<_, i64>(0) == 1).await;
+    holder.batch_execute("ROLLBACK").await.unwrap();
+    assert_eq!(extending.await.unwrap(), [Settled::Current; 2]);
+    let former_end = start.saturating_add(WANTED.lease);
+    assert_eq!(inbox.claim(WANTED, former_end).await.unwrap().leased.len(), 0, "somebody has them");
+}
+
 // A server that is not as it should be.
 
 fn with_options(url: &str, options: &str) -> String {

@@ -66,7 +66,8 @@ pub trait InboxStore: Send + Sync + 'static {
     /// When the store cannot be reached. What was leased unknown to us is due again when its lease has run out.
     fn claim(&self, wanted: Wanted, now: Timestamp) -> impl Future<Output = Result<Batch, InboxError>> + Send;
 
-    /// Makes each lease end `lease` after `now`, and tells of each whether it is still good.
+    /// Makes each lease end `lease` after `now`, and tells of each whether it is still good. One whose row somebody keeps
+    /// locked is good, and ends when it did.
     ///
     /// # Errors
     ///

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use countersign::kycgenie::client::{Client, Rotated, RotationOptions, WebhookId};
-use countersign::{KeyFile, KeyId};
+use countersign::{KeyFile, KeyId, KeyringError};
 use serde::Serialize;
 
 use crate::api::ApiArgs;
@@ -31,6 +31,9 @@ What happens:
 Interrupted before 3, the mark is taken off again. Killed after it, the new secret is lost, since it is shown once: \
 run the same command again. Until then deliveries are answered 503 and come back; the mark ends by itself after 15 \
 minutes.";
+
+/// More than a file is written in, on the slowest disk.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 #[derive(Args)]
 pub(crate) struct RotateArgs {
@@ -94,7 +97,7 @@ pub(crate) fn run(args: &RotateArgs, out: &Out) -> Result<(), Failure> {
     })?;
     let Some(rotated) = rotated else {
         if !marked_before {
-            KeyFile::begin_rotation(&args.keys, Duration::ZERO)?.abandon()?;
+            unmark(&args.keys)?;
         }
         out.note("nothing has changed");
         return Err(Failure::Interrupted);
@@ -123,6 +126,21 @@ async fn rotate(args: &RotateArgs, id: &WebhookId, client: &Client) -> Result<Ro
         options = options.key_id(key_id.clone());
     }
     Ok(client.rotate_into_file(id, &args.keys, &options).await?)
+}
+
+/// Takes off the mark that this process has made. The thread that made it may still be about to let go of the file.
+fn unmark(path: &Path) -> Result<(), Failure> {
+    let begun = Instant::now();
+    loop {
+        match KeyFile::begin_rotation(path, Duration::ZERO) {
+            Err(KeyringError::File { reason, .. })
+                if matches!(*reason, KeyringError::FileInUse) && begun.elapsed() < PATIENCE =>
+            {
+                std::thread::sleep(PATIENCE / 100);
+            }
+            rotation => return Ok(rotation?.abandon()?),
+        }
+    }
 }
 
 /// Whether an earlier rotation of the file is in doubt.

@@ -6,6 +6,7 @@ mod claim;
 mod columns;
 mod effects;
 mod error;
+mod extend;
 mod known;
 mod layout;
 mod operate;
@@ -18,18 +19,15 @@ pub use builder::PostgresInboxBuilder;
 pub use effects::PostgresEffects;
 pub use error::{PostgresInboxError, PostgresInboxMistake};
 
-use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use deadpool_postgres::Pool;
-use tokio_postgres::types::ToSql;
 
 use self::accept::Accepts;
 use self::effects::Stage;
 use self::rope::Rope;
-use self::rows::read;
 use self::settle::Settle;
 use self::statements::Statements;
 use crate::dedupe::Settled;
@@ -169,22 +167,6 @@ impl Inner {
             self.bell.ring();
             self.rope.pull();
         }
-    }
-
-    async fn extend(&self, leases: &[Lease], until: Timestamp, now: Timestamp) -> Result<Vec<Settled>, InboxError> {
-        let numbers: Vec<i64> = leases.iter().map(|lease| lease.number).collect();
-        let tokens: Vec<Vec<u8>> = leases.iter().map(|lease| lease.token.to_be_bytes().to_vec()).collect();
-        let params: [&(dyn ToSql + Sync); 4] = [&numbers, &tokens, &until.as_millis(), &now.as_millis()];
-        let statement = crate::remote::postgres::Statement { text: &self.statements.extend, params: &params };
-        step::reached("extend", "committing");
-        let (rows, _) = self.link.ask(&statement, self.link.deadline()).await?;
-        step::reached("extend", "committed");
-        // A process that lost a delivery may have it again, and ask for both leases at once.
-        let good = rows.iter().map(|row| Ok((read(row, "number")?, read(row, "token")?)));
-        let good = good.collect::<Result<HashSet<(i64, &[u8])>, InboxError>>()?;
-        let is_good = |(number, token): (&i64, &Vec<u8>)| good.contains(&(*number, token.as_slice()));
-        let settled = |lease| if is_good(lease) { Settled::Current } else { Settled::Superseded };
-        Ok(numbers.iter().zip(&tokens).map(settled).collect())
     }
 }
 

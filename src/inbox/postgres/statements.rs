@@ -25,6 +25,8 @@ pub(super) struct Statements {
     pub(super) effects_lock: String,
     pub(super) effects_seen: String,
     pub(super) extend: String,
+    /// The same, where rows that somebody holds are waited for.
+    pub(super) extend_held_up: String,
     pub(super) finish: String,
     pub(super) forget: String,
     pub(super) ping: String,
@@ -168,6 +170,24 @@ impl Statements {
                     WHERE busy.entity = entity_hash AND busy.entity IS NOT NULL AND busy.state < 3)
             ) THEN 2 ELSE 0 END"
         );
+        // Those that somebody holds are told apart: a claim that came too late holds a row for a moment.
+        let extend = |skip: &str| {
+            format!(
+                "WITH {guard},
+                wanted AS MATERIALIZED (SELECT * FROM unnest($1::bigint[], $2::bytea[]) AS one (number, token)),
+                free AS MATERIALIZED (
+                    SELECT number, held.token FROM {inbox} AS held JOIN wanted USING (number, token), guard
+                    WHERE held.state = 1 AND guard.holds ORDER BY number FOR NO KEY UPDATE OF held{skip}
+                ),
+                changed AS (
+                    UPDATE {inbox} AS held SET due_at = $3 FROM free WHERE held.number = free.number
+                )
+                SELECT number, token, true AS extended FROM free
+                UNION ALL
+                SELECT number, token, false FROM {inbox} AS held JOIN wanted USING (number, token)
+                WHERE held.state = 1 AND held.due_at > $4 AND number NOT IN (SELECT number FROM free)"
+            )
+        };
         let prune = |state: u8| {
             format!(
                 "WITH {guard},
@@ -294,21 +314,8 @@ impl Statements {
                 FROM (VALUES (1)) AS one LEFT JOIN {inbox} AS before ON before.number = $1",
                 promote("$8::bigint", "$4::bigint")
             ),
-            // One that somebody holds is about to be settled, or taken over where its lease has run out; it is not waited
-            // for.
-            extend: format!(
-                "WITH {guard},
-                wanted AS MATERIALIZED (SELECT * FROM unnest($1::bigint[], $2::bytea[]) AS one (number, token)),
-                free AS MATERIALIZED (
-                    SELECT held.number FROM {inbox} AS held JOIN wanted USING (number, token), guard
-                    WHERE held.state = 1 AND guard.holds FOR NO KEY UPDATE OF held SKIP LOCKED
-                ),
-                changed AS (
-                    UPDATE {inbox} AS held SET due_at = $3 FROM free WHERE held.number = free.number
-                )
-                SELECT held.number, held.token FROM {inbox} AS held JOIN wanted USING (number, token)
-                WHERE held.state = 1 AND (held.due_at > $4 OR held.number IN (SELECT number FROM free))"
-            ),
+            extend: extend(" SKIP LOCKED"),
+            extend_held_up: extend(""),
             // As if they had never been leased: what had run out before has run out again.
             take_back: format!(
                 "WITH {guard},
