@@ -284,6 +284,23 @@ async fn while_handlers_hold_all_their_connections_everything_else_goes_on() {
     assert_eq!(inbox.commit(&held, effects, now()).await.unwrap(), Settled::Current);
 }
 
+/// A busy machine is slow to start a process for each connection. What is given up there begins anew.
+#[tokio::test]
+async fn a_handler_waits_for_a_server_that_is_slow_to_connect_for_longer_than_a_sender_does() {
+    let server = Postgres::start();
+    let (url, schema) = (server.url(), schema());
+    let builder = PostgresInbox::builder(&url).schema(&schema).response_timeout(Duration::from_millis(300));
+    let (inbox, admin) = (builder.build().await.unwrap(), admin(&url).await);
+    until("an accept", async || inbox.accept(incoming("a"), now()).await.is_ok()).await;
+    let held = lease(&inbox, now()).await;
+    admin.batch_execute("ALTER SYSTEM SET pre_auth_delay = 1").await.unwrap();
+    admin.batch_execute("SELECT pg_reload_conf()").await.unwrap();
+    let effects = inbox.begin(&held).await.unwrap();
+    let delayed: String = effects.query_one("SHOW pre_auth_delay", &[]).await.unwrap().get(0);
+    assert_eq!(delayed, "1s");
+    assert_eq!(inbox.commit(&held, effects, now()).await.unwrap(), Settled::Current);
+}
+
 /// Before the commit nothing is there; in the middle of it both are or neither.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_connection_that_is_killed_before_or_during_the_commit_doubles_and_loses_nothing() {

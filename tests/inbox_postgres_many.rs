@@ -253,11 +253,29 @@ async fn a_duplicate_does_not_wait_for_somebody_elses_transaction() {
     assert_eq!(inbox.complete(&leased[0].lease, now()).await.unwrap(), Settled::Current);
 }
 
+/// There is nobody left to write, and nothing is kept back for a writer that will never come.
+#[test]
+fn when_the_runtime_that_an_inbox_was_built_on_has_ended_every_accept_says_so() {
+    let runtime = || tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let first = runtime();
+    let builder = PostgresInbox::builder(&shared()).schema(schema()).queue(8);
+    let inbox = first.block_on(builder.build()).unwrap();
+    drop(first);
+    runtime().block_on(async {
+        for number in 0..20 {
+            let refused = inbox.accept(incoming(&format!("msg_{number}")), now()).await.unwrap_err().to_string();
+            assert!(refused.contains("runtime that it was built on has ended"), "{number}: {refused}");
+        }
+    });
+}
+
 /// As by a claim that came too late: it locks the row that another has leased, and gives it back when it has committed.
 #[tokio::test]
 async fn a_lease_is_renewed_whose_row_somebody_holds_for_a_moment() {
     let (url, schema) = (shared(), schema());
-    let inbox = PostgresInbox::builder(&url).schema(&schema).build().await.unwrap();
+    // Locks are waited for a third as long, and somebody has to see that they are.
+    let builder = PostgresInbox::builder(&url).schema(&schema).response_timeout(Duration::from_secs(10));
+    let inbox = builder.build().await.unwrap();
     for id in ["held", "free"] {
         assert_eq!(inbox.accept(incoming(id), now()).await.unwrap(), Accepted::New);
     }

@@ -92,7 +92,7 @@ pub(super) async fn accept(inner: &Arc<Inner>, incoming: Incoming, now: Timestam
         if waiting.writers < accepts.writers {
             waiting.writers += 1;
             drop(waiting);
-            let writer = Writer { inner: Arc::clone(inner), writing: 0 };
+            let writer = Writer { inner: Arc::clone(inner), writing: 0, counted: true };
             drop(accepts.home.spawn(writer.write()));
         }
     }
@@ -106,6 +106,8 @@ pub(super) async fn accept(inner: &Arc<Inner>, incoming: Incoming, now: Timestam
 struct Writer {
     inner: Arc<Inner>,
     writing: usize,
+    /// It is among the writers of which there may be so many.
+    counted: bool,
 }
 
 impl Writer {
@@ -147,6 +149,7 @@ impl Writer {
         if jobs.is_empty() {
             // Under the same lock, so that what comes next starts another one.
             waiting.writers -= 1;
+            self.counted = false;
             return None;
         }
         Some(jobs)
@@ -268,11 +271,15 @@ fn refuse(part: Vec<Group>, error: &InboxError) {
 
 impl Drop for Writer {
     fn drop(&mut self) {
-        if self.writing > 0 {
-            // It ended in the middle; those who wait are told by the end of their channels.
+        if self.counted {
+            // It ended in the middle, or with its runtime before it began. Those who wait are told by the end of their
+            // channels; where nobody is left to write, that is everybody.
             let mut waiting = self.inner.accepts.lock();
             waiting.writing -= self.writing;
             waiting.writers -= 1;
+            let nobody = if waiting.writers == 0 { std::mem::take(&mut waiting.jobs) } else { VecDeque::new() };
+            drop(waiting);
+            drop(nobody);
         }
     }
 }

@@ -208,7 +208,7 @@ impl PostgresInboxBuilder {
         let (pool, turns, own) = match (&self.handler_pool, &self.server) {
             (Some(theirs), _) => (theirs.clone(), theirs.status().max_size, false),
             (None, Server::Ours(Ok(config))) => {
-                let timeouts = Timeouts { turn: None, answer: self.response_timeout, statements: false };
+                let timeouts = Timeouts { turn: None, answer: self.patience(), statements: false };
                 let (connections, home) = (self.handler_connections, home.clone());
                 let pooled = Pooled { config, home, connections, timeouts, settings: &[], clean: true };
                 (pooled.build().map_err(PostgresInboxError::unreachable)?, connections, true)
