@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 pub(crate) use crate::causes::{Listed, in_one_line as reason};
 use crate::dedupe::Settled;
@@ -20,12 +20,24 @@ use crate::dedupe::Settled;
 pub(crate) struct Later {
     /// The runtime that the store was built on, for callers without one.
     home: Option<Handle>,
+    /// What can wait has a line of its own, so that a completion neither stands behind it nor finds no room: the sender
+    /// is about to come back, and what is not recorded by then runs again.
+    settling: Line,
+    can_wait: Line,
+}
+
+/// Who waits, and who may make an attempt: after an outage there is something to make up for of every delivery that came
+/// meanwhile, and whoever waits for an answer now comes before all that.
+#[derive(Clone, Debug)]
+struct Line {
     room: Arc<Semaphore>,
-    /// Who may make an attempt: after an outage there is something to make up for of every delivery that came meanwhile,
-    /// and whoever waits for an answer now comes before all that. What can wait has turns of its own, so that a completion
-    /// does not stand behind it: the sender is about to come back, and what is not recorded by then runs again.
-    settling: Arc<Semaphore>,
-    can_wait: Arc<Semaphore>,
+    turns: Arc<Semaphore>,
+}
+
+impl Line {
+    fn new() -> Self {
+        Self { room: Arc::new(Semaphore::new(MOST_TASKS)), turns: Arc::new(Semaphore::new(MOST_AT_ONCE)) }
+    }
 }
 
 /// Whether a task in the background is over.
@@ -37,9 +49,7 @@ pub(crate) enum Next {
 
 impl Later {
     pub(crate) fn here() -> Self {
-        let places = |count| Arc::new(Semaphore::new(count));
-        let (settling, can_wait) = (places(MOST_AT_ONCE), places(MOST_AT_ONCE));
-        Self { home: Handle::try_current().ok(), room: places(MOST_TASKS), settling, can_wait }
+        Self { home: Handle::try_current().ok(), settling: Line::new(), can_wait: Line::new() }
     }
 
     /// Makes attempts in the background until one of them ends it or `limit` is over. Neither blocks nor panics
@@ -48,28 +58,26 @@ impl Later {
     where
         F: Future<Output = Next> + Send + 'static,
     {
-        self.run_in_turn(&self.can_wait, limit, attempt);
+        if !self.run_in(&self.can_wait, limit, attempt) {
+            tracing::debug!(
+                "a claim is left to the end of its lease: nothing could be done about it in the background"
+            );
+        }
     }
 
-    fn run_in_turn<F>(&self, turns: &Arc<Semaphore>, limit: Duration, mut attempt: impl FnMut() -> F + Send + 'static)
+    /// Tells whether there is a runtime for it, and room.
+    fn run_in<F>(&self, line: &Line, limit: Duration, mut attempt: impl FnMut() -> F + Send + 'static) -> bool
     where
         F: Future<Output = Next> + Send + 'static,
     {
-        let Some(runtime) = Handle::try_current().ok().or_else(|| self.home.clone()) else {
-            tracing::debug!("there is no runtime for a task in the background: it is left to the end of the lease");
-            return;
-        };
-        let Ok(room) = Arc::clone(&self.room).try_acquire_owned() else {
-            tracing::debug!("too many tasks in the background: it is left to the end of the lease");
-            return;
-        };
-        let turns = Arc::clone(turns);
+        let runtime = Handle::try_current().ok().or_else(|| self.home.clone());
+        let Line { room, turns } = line.clone();
+        let (Some(runtime), Ok(room)) = (runtime, room.try_acquire_owned()) else { return false };
         drop(runtime.spawn(async move {
             let _room = room;
             let end = Instant::now() + limit;
             let mut pause = FIRST_PAUSE;
-            loop {
-                let turn = turns.acquire().await;
+            while let Ok(turn) = timeout_at(end, turns.acquire()).await {
                 let next = attempt().await;
                 drop(turn);
                 if next == Next::Ended || Instant::now() >= end {
@@ -79,6 +87,7 @@ impl Later {
                 pause = (pause * 2).min(LONGEST_PAUSE);
             }
         }));
+        true
     }
 
     /// Settles a claim in the background: until the store has answered, whatever the answer is.
@@ -86,10 +95,13 @@ impl Later {
     where
         F: Future<Output = Result<Settled, E>> + Send + 'static,
     {
-        self.run_in_turn(&self.settling, limit, move || {
+        let settling = self.run_in(&self.settling, limit, move || {
             let settled = settle();
             async move { if settled.await.is_ok() { Next::Ended } else { Next::Again } }
         });
+        if !settling {
+            tracing::warn!("how a delivery ended cannot be recorded any more: it may run again after its lease");
+        }
     }
 
     /// Takes back a claim of which nobody knows whether it was made.
@@ -254,7 +266,8 @@ mod tests {
     async fn few_of_many_tasks_ask_a_store_at_once_and_no_completion_waits_for_what_can_wait() {
         let later = Later::here();
         let (taken_back, completed) = (Counted::default(), Counted::default());
-        for _ in 0..500 {
+        // More than there is room for.
+        for _ in 0..=MOST_TASKS {
             let counted = taken_back.clone();
             later.take_back(move || counted.clone().ask());
         }
@@ -272,10 +285,11 @@ mod tests {
             assert_eq!(completed.asked.load(Ordering::Relaxed), answered + MOST_AT_ONCE);
         }
         completed.answers.add_permits(20);
-        taken_back.answers.add_permits(500);
+        taken_back.answers.add_permits(MOST_TASKS);
         let all = u32::try_from(MOST_TASKS).expect("few");
-        let _all = later.room.acquire_many(all).await.expect("open");
-        assert_eq!(taken_back.asked.load(Ordering::Relaxed), 500);
+        let _completed = later.settling.room.acquire_many(all).await.expect("open");
+        let _taken_back = later.can_wait.room.acquire_many(all).await.expect("open");
+        assert_eq!(taken_back.asked.load(Ordering::Relaxed), MOST_TASKS);
         assert_eq!(completed.asked.load(Ordering::Relaxed), 20);
     }
 
@@ -313,7 +327,7 @@ mod tests {
         let before = Instant::now();
         later.settle(FIRST_PAUSE * 3, || std::future::ready(Err(StoreError::Full)));
         let all = u32::try_from(MOST_TASKS).expect("few");
-        let _all = later.room.acquire_many(all).await.expect("open");
+        let _all = later.settling.room.acquire_many(all).await.expect("open");
         assert!(before.elapsed() >= FIRST_PAUSE * 3);
     }
 
