@@ -221,10 +221,10 @@ impl<E: WebhookEvent, S: InboxStore, P: Promise<E, S>> Crew<E, S, P> {
     }
 
     async fn bury(&self, task: &Task, error: &str, reason: Reason, unseen: Option<&'static str>) -> Ended {
-        tracing::error!(error, "the delivery is given up, and kept with the dead");
         let store = self.inbox.store();
         let recorded = self.persist(task, DEAD, unseen, || store.dead(&task.lease, error, self.now())).await;
         if recorded == Some(DEAD) {
+            tracing::error!(error, "the delivery is given up, and kept with the dead");
             meter::buried(task.source.as_str(), reason.as_str(), 1);
         }
         ended(recorded)
