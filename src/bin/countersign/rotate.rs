@@ -34,6 +34,7 @@ minutes.";
 
 /// More than a file is written in, on the slowest disk.
 const PATIENCE: Duration = Duration::from_secs(5);
+const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 #[derive(Args)]
 pub(crate) struct RotateArgs {
@@ -84,9 +85,15 @@ pub(crate) fn run(args: &RotateArgs, out: &Out) -> Result<(), Failure> {
             biased;
             rotated = &mut rotating => rotated,
             () = interrupted => {
-                // The provider is not asked before that.
-                if begun.elapsed() < args.settle {
-                    return Ok(None);
+                // The provider is not asked before that. Nothing stops the thread that makes the mark: what is to be taken
+                // off is waited for.
+                while begun.elapsed() < args.settle {
+                    if marked_before || is_marked(&args.keys)? {
+                        return Ok(None);
+                    }
+                    if let Ok(rotated) = tokio::time::timeout(LOOK_EVERY, &mut rotating).await {
+                        return Ok(Some(rotated?));
+                    }
                 }
                 told.note("the rotation is being finished: an interruption would lose the new secret");
                 rotating.await
@@ -136,7 +143,7 @@ fn unmark(path: &Path) -> Result<(), Failure> {
             Err(KeyringError::File { reason, .. })
                 if matches!(*reason, KeyringError::FileInUse) && begun.elapsed() < PATIENCE =>
             {
-                std::thread::sleep(PATIENCE / 100);
+                std::thread::sleep(LOOK_EVERY);
             }
             rotation => return Ok(rotation?.abandon()?),
         }
