@@ -41,7 +41,7 @@ use servers::Outage;
 
 /// What takes longer than this to come back does not come back.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// For how long no 503 is seen before a receiver counts as back.
+/// For how long neither a 503 nor a 409 is seen before a receiver counts as back.
 const CALM: Duration = Duration::from_secs(1);
 /// Within which a receiver is back to 2xx, and to nothing else. Judged in the long form, on a machine that is quiet.
 const BACK_WITHIN: Duration = Duration::from_secs(5);
@@ -98,6 +98,8 @@ struct Figures {
     outages: usize,
     first_successes: Vec<Duration>,
     last_refusals: Vec<Duration>,
+    /// 409 to what a run that nobody has seen the end of still holds.
+    last_conflicts: Vec<Duration>,
     slowest_refusal: Duration,
     refusals: usize,
 }
@@ -139,11 +141,12 @@ fn through<O: Outage>(name: &str, server: &mut O, senders: &Senders, inline: boo
     let seen = || kinds.iter().map(|(kind, ..)| kind).zip(&figures).filter(|(_, figures)| figures.outages > 0);
     for (kind, figures) in seen() {
         println!(
-            "{name}: {kind} {} times; after it was back, the first 2xx came {}, the last 503 {}; {} answers of 503, the \
-             slowest after {:?}",
+            "{name}: {kind} {} times; after it was back, the first 2xx came {}, the last 503 {}, the last 409 {}; {} \
+             answers of 503, the slowest after {:?}",
             figures.outages,
             spread(&figures.first_successes),
             spread(&figures.last_refusals),
+            spread(&figures.last_conflicts),
             figures.refusals,
             figures.slowest_refusal,
         );
@@ -185,14 +188,18 @@ impl Figures {
         let first = successes.map(|answer| answer.ended - back).min();
         let first = first.expect("it was waited for");
         self.first_successes.push(first);
-        let mut last = Duration::ZERO;
+        let last = |status| {
+            let answers = answers.iter().filter(|answer| answer.status == Some(status));
+            answers.map(|answer| answer.ended.saturating_duration_since(back)).max().unwrap_or_default()
+        };
+        let (refusal, conflict) = (last(503), last(409));
+        self.last_refusals.push(refusal);
+        self.last_conflicts.push(conflict);
         for refusal in answers.iter().filter(|answer| answer.status == Some(503)) {
             self.refusals += 1;
             self.slowest_refusal = self.slowest_refusal.max(refusal.ended - refusal.started);
-            last = last.max(refusal.ended.saturating_duration_since(back));
         }
-        self.last_refusals.push(last);
-        format!("the first 2xx after {first:.2?}, the last 503 after {last:.2?}")
+        format!("the first 2xx after {first:.2?}, the last 503 after {refusal:.2?}, the last 409 after {conflict:.2?}")
     }
 }
 
@@ -200,7 +207,11 @@ impl Seen {
     /// The verdict about time, where it was asked for; after the one about what was lost.
     fn judge_times(&self) {
         for (what, figures) in self.figures.iter().filter(|_| long()) {
-            for (told, times) in [("first 2xx", &figures.first_successes), ("last 503", &figures.last_refusals)] {
+            for (told, times) in [
+                ("first 2xx", &figures.first_successes),
+                ("last 503", &figures.last_refusals),
+                ("last 409", &figures.last_conflicts),
+            ] {
                 let longest = times.iter().max().copied().unwrap_or_default();
                 assert!(longest <= BACK_WITHIN, "{what}: the {told} came {longest:?} after the server was back");
             }
