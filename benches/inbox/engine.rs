@@ -11,7 +11,7 @@ use countersign::inbox::{SqliteInbox, TransactionalStore};
 use countersign::{Clock, PostgresInbox, SystemClock};
 
 use crate::servers::Postgres;
-use crate::{Book, block_on, body, incoming};
+use crate::{Book, block_on, body, incoming, runtime};
 
 /// An inbox of its own, empty, in one of the engines; gone when it is dropped.
 pub(crate) trait Engine {
@@ -25,12 +25,21 @@ pub(crate) trait Engine {
     /// How many commits there have been that accepted something.
     fn commits(&mut self) -> u64;
 
-    /// What the engine can do by itself: the same tables, rows and settings, `batch` rows a commit, one connection and
-    /// nothing else. In rows a second.
-    fn raw(&mut self, batch: usize, run: Duration) -> f64;
+    /// How many connections at once insert when the engine is measured by itself.
+    const WRITERS: &'static [usize];
 
-    /// Adds `rows` deliveries that are done.
-    fn fill(&mut self, rows: u64);
+    /// What the engine can do by itself: the same tables, rows and settings, `batch` rows a commit, `writers` connections
+    /// and nothing else. In rows a second.
+    fn raw(&mut self, writers: usize, batch: usize, run: Duration) -> f64;
+
+    /// Adds `rows` deliveries in a state: 0 pending, 3 done.
+    fn fill(&mut self, rows: u64, state: u8);
+
+    /// Where it is, for [`Engine::open`] in another process.
+    fn address(&self) -> String;
+
+    /// The store of another process.
+    fn open(address: &str) -> Self::Store;
 
     /// Whether anything is pending or running.
     fn is_at_work(&mut self) -> bool;
@@ -46,6 +55,8 @@ pub(crate) struct OnSqlite {
 
 impl Engine for OnSqlite {
     const NAME: &'static str = "SQLite";
+    // Its own limit: there is one writer.
+    const WRITERS: &'static [usize] = &[1];
     type Store = SqliteInbox;
 
     fn new() -> Self {
@@ -65,7 +76,7 @@ impl Engine for OnSqlite {
         COMMITS.load(Ordering::Relaxed)
     }
 
-    fn raw(&mut self, batch: usize, run: Duration) -> f64 {
+    fn raw(&mut self, _one: usize, batch: usize, run: Duration) -> f64 {
         let place = Place::new();
         drop(SqliteInbox::open(place.file()).expect("tables"));
         let mut connection = Connection::open(place.file()).expect("open");
@@ -84,8 +95,16 @@ impl Engine for OnSqlite {
         rows as f64 / started.elapsed().as_secs_f64()
     }
 
-    fn fill(&mut self, rows: u64) {
-        fill(self.place.file(), rows);
+    fn fill(&mut self, rows: u64, state: u8) {
+        fill(self.place.file(), rows, state);
+    }
+
+    fn address(&self) -> String {
+        self.place.file().to_str().expect("UTF-8").to_owned()
+    }
+
+    fn open(address: &str) -> SqliteInbox {
+        SqliteInbox::open(address).expect("an inbox")
     }
 
     fn is_at_work(&mut self) -> bool {
@@ -112,6 +131,8 @@ const AT_WORK: &str = "SELECT EXISTS (SELECT FROM countersign.inbox WHERE state 
 
 impl Engine for OnPostgres {
     const NAME: &'static str = "PostgreSQL";
+    // As many as the inbox inserts with, and one.
+    const WRITERS: &'static [usize] = &[3, 1];
     type Store = PostgresInbox;
 
     fn new() -> Self {
@@ -130,7 +151,15 @@ impl Engine for OnPostgres {
     }
 
     fn store(&mut self) -> PostgresInbox {
-        block_on(PostgresInbox::builder(&self.url).response_timeout(Duration::from_secs(5)).build()).expect("an inbox")
+        Self::open(&self.url)
+    }
+
+    fn address(&self) -> String {
+        self.url.clone()
+    }
+
+    fn open(address: &str) -> PostgresInbox {
+        block_on(PostgresInbox::builder(address).response_timeout(Duration::from_secs(5)).build()).expect("an inbox")
     }
 
     fn commits(&mut self) -> u64 {
@@ -140,34 +169,18 @@ impl Engine for OnPostgres {
         row.get::<_, i64>(0).unsigned_abs()
     }
 
-    fn raw(&mut self, batch: usize, run: Duration) -> f64 {
+    fn raw(&mut self, writers: usize, batch: usize, run: Duration) -> f64 {
         let mut other = Self::new();
         drop(other.store());
-        let insert = "WITH rows AS (SELECT nextval('countersign.inbox_numbers') AS number, * FROM unnest($1::bytea[])
-                          AS t (claim_key)),
-                      kept AS (INSERT INTO countersign.inbox_delivery (number, claim_key, fingerprint, received_at,
-                          signed_at, source, delivery_id, event_type, key_id, authenticated, headers, body)
-                          SELECT number, claim_key, substr(claim_key, 1, 16), $2, $2, 'bench', 'fill_' || number,
-                          'screening.completed', 'env', 7, repeat('x', 300), $3 FROM rows ORDER BY claim_key)
-                      INSERT INTO countersign.inbox (number, state, due_at, token)
-                          SELECT number, 0, $2, substr(claim_key, 1, 16) FROM rows";
-        let body = body();
-        block_on(async {
-            let statement = other.admin.prepare(insert).await.expect("prepared");
-            let started = Instant::now();
-            let mut rows = 0_usize;
-            while started.elapsed() < run {
-                let keys: Vec<_> = (rows..rows + batch).map(|row| incoming(&format!("raw_{row}")).key).collect();
-                let keys: Vec<&[u8]> = keys.iter().map(|key| &key.as_bytes()[..]).collect();
-                let now = SystemClock.now().as_millis();
-                other.admin.execute(&statement, &[&keys, &now, &body.as_bytes()]).await.expect("inserted");
-                rows += batch;
-            }
-            rows as f64 / started.elapsed().as_secs_f64()
-        })
+        let started = Instant::now();
+        let writing = (0..writers).map(|writer| runtime().spawn(insert_many(other.url.clone(), writer, batch, run)));
+        let writing: Vec<_> = writing.collect();
+        let rows: usize = writing.into_iter().map(|writer| block_on(writer).expect("a writer")).sum();
+        rows as f64 / started.elapsed().as_secs_f64()
     }
 
-    fn fill(&mut self, rows: u64) {
+    fn fill(&mut self, rows: u64, state: u8) {
+        let finished = if state == 3 { "due" } else { "NULL" };
         let now = SystemClock.now().as_millis();
         let fill = format!(
             "SET synchronous_commit = off;
@@ -177,7 +190,8 @@ impl Engine for OnPostgres {
                  'fill_' || n, 'screening.completed', 'env', 7, repeat('x', 300), convert_to('{}', 'UTF8')
                  FROM generate_series(1, {rows}) AS n;
              INSERT INTO countersign.inbox (number, state, due_at, finished_at, token)
-                 SELECT n, 3, {now}, {now}, substr(sha256(n::text::bytea), 1, 16) FROM generate_series(1, {rows}) AS n;
+                 SELECT n, {state}, due, {finished}, substr(sha256(n::text::bytea), 1, 16)
+                 FROM generate_series(1, {rows}) AS n, (VALUES ({now}::bigint)) AS now (due);
              SELECT setval('countersign.inbox_numbers', {rows});
              SET synchronous_commit = on",
             body()
@@ -199,21 +213,51 @@ impl Engine for OnPostgres {
     }
 }
 
+/// Inserts rows for a while, each with all that a delivery brings. Tells how many.
+async fn insert_many(url: String, writer: usize, batch: usize, run: Duration) -> usize {
+    let client = connect(&url).await;
+    let insert = "WITH rows AS (
+            SELECT nextval('countersign.inbox_numbers') AS number, * FROM unnest($1::bytea[], $2::bytea[], $3::bigint[],
+                $4::text[], $5::text[], $6::bytea[]) AS one (claim_key, nonce, at, id, headers, body)
+        ),
+        kept AS (
+            INSERT INTO countersign.inbox_delivery (number, claim_key, fingerprint, received_at, signed_at, source,
+                delivery_id, event_type, key_id, authenticated, headers, body)
+            SELECT number, claim_key, nonce, at, at, 'bench', id, 'screening.completed', 'env', 7, headers, body
+            FROM rows ORDER BY claim_key
+        )
+        INSERT INTO countersign.inbox (number, state, due_at, token) SELECT number, 0, at, nonce FROM rows";
+    let statement = client.prepare(insert).await.expect("prepared");
+    let (body, headers) = (body(), "x".repeat(300));
+    let started = Instant::now();
+    let mut rows = 0_usize;
+    while started.elapsed() < run {
+        let ids: Vec<String> = (rows..rows + batch).map(|row| format!("raw_{writer}_{row}")).collect();
+        let keys: Vec<_> = ids.iter().map(|id| incoming(id).key).collect();
+        let keys: Vec<&[u8]> = keys.iter().map(|key| &key.as_bytes()[..]).collect();
+        let nonces: Vec<&[u8]> = keys.iter().map(|key| &key[..16]).collect();
+        let times = vec![SystemClock.now().as_millis(); batch];
+        let (headers, bodies) = (vec![headers.as_str(); batch], vec![body.as_bytes(); batch]);
+        client.execute(&statement, &[&keys, &nonces, &times, &ids, &headers, &bodies]).await.expect("inserted");
+        rows += batch;
+    }
+    rows
+}
+
 async fn connect(url: &str) -> Client {
     let (client, connection) = tokio_postgres::connect(url, NoTls).await.expect("connected");
     tokio::spawn(connection);
     client
 }
 
-/// `rows` deliveries that are done.
-fn fill(path: &Path, rows: u64) {
+fn fill(path: &Path, rows: u64, state: u8) {
     let mut connection = Connection::open(path).expect("open");
     connection.pragma_update(None, "synchronous", "OFF").expect("set");
     let body = body();
     for chunk in 0..rows.div_ceil(10_000) {
         let tx = connection.transaction().expect("a transaction");
         for number in (chunk * 10_000)..((chunk + 1) * 10_000).min(rows) {
-            insert(&tx, number, 3, &body);
+            insert(&tx, number, state, &body);
         }
         tx.commit().expect("committed");
     }
