@@ -195,6 +195,7 @@ impl ReadinessBuilder {
     }
 
     /// How long stores may take to answer; 750 ms unless set, less than the second after which probes usually give up.
+    /// With zero nothing that asks a store is ever ready.
     pub fn within(mut self, limit: Duration) -> Self {
         self.within = limit;
         self

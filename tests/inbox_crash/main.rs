@@ -101,6 +101,7 @@ fn kill_9_at_random_moments_loses_nothing_and_doubles_nothing(engine: Engine) {
             harness.round(&format!("round {round}"), None, |_| std::thread::sleep(run_for));
         }
         all.add(harness.end());
+        println!("{engine:?}: {end} of {rounds} rounds");
         round = end;
     }
     all.tell(engine, rounds);
