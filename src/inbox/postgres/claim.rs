@@ -58,24 +58,32 @@ async fn fill(inner: &Arc<Inner>, wanted: Wanted, now: Timestamp, batch: &mut Ba
     // The buried make way for others, so it may take more than one look. What is leased does not wait for that: the next
     // claim comes soon, and leases run out.
     loop {
-        let left = wanted.limit - batch.leased.len();
-        let taken = take(inner, Wanted { limit: left, ..wanted }, now, false).await?;
-        let suspect = taken.suspect && left > taken.batch.leased.len();
-        batch.leased.extend(taken.batch.leased);
-        batch.next_due = taken.batch.next_due;
-        let mut buried = bury(inner, &wanted, taken.spent, now, batch, &mut room).await?;
-        buried |= bury_malformed(inner, taken.malformed, now, batch).await?;
+        let taken = take(inner, wanted, now, false).await?;
+        let suspect = taken.suspect && wanted.limit > taken.batch.leased.len();
+        let mut buried = keep(inner, wanted, taken, now, batch, &mut room).await?;
         if suspect {
             let taken = take(inner, Wanted { limit: 1, ..wanted }, now, true).await?;
-            batch.leased.extend(taken.batch.leased);
-            batch.next_due = taken.batch.next_due;
-            buried |= bury(inner, &wanted, taken.spent, now, batch, &mut room).await?;
-            buried |= bury_malformed(inner, taken.malformed, now, batch).await?;
+            buried |= keep(inner, wanted, taken, now, batch, &mut room).await?;
         }
         if !buried || !batch.leased.is_empty() || room == 0 {
             return Ok(());
         }
     }
+}
+
+/// Adds what is leased to the batch, and buries what cannot be worked on. Tells whether anything was buried.
+async fn keep(
+    inner: &Arc<Inner>,
+    wanted: Wanted,
+    taken: Taken,
+    now: Timestamp,
+    batch: &mut Batch,
+    room: &mut u64,
+) -> Result<bool, InboxError> {
+    batch.leased.extend(taken.batch.leased);
+    batch.next_due = taken.batch.next_due;
+    let spent = bury(inner, &wanted, taken.spent, now, batch, room).await?;
+    Ok(bury_malformed(inner, taken.malformed, now, batch).await? || spent)
 }
 
 /// Leases what the statement finds. What it may have leased without our knowing is taken back.

@@ -185,7 +185,7 @@ impl<E: WebhookEvent, S: InboxStore, P: Promise<E, S>> Crew<E, S, P> {
             Verdict::Done(effects) => {
                 let completing = self.promise.complete(store, lease, effects, self.now());
                 match timed(named::<S>(), "complete", completing).await {
-                    Ok(settled) => return ended(self.told(task, settled, DONE)),
+                    Ok(settled) => return ended(self.told(task, settled, Recorded::Done)),
                     Err(CommitError::Effect(error)) if error.is_permanent() => {
                         Verdict::Dead(error.to_string(), Reason::Permanent)
                     }
@@ -193,11 +193,11 @@ impl<E: WebhookEvent, S: InboxStore, P: Promise<E, S>> Crew<E, S, P> {
                     Err(CommitError::Inbox(error)) if P::COMPLETES_ALONE => {
                         tracing::error!(error = %Causes(&error), "the completion could not be recorded yet");
                         let complete = || store.complete(lease, self.now());
-                        return ended(self.persist(task, "complete", Some(DONE), complete).await);
+                        return ended(self.persist(task, Recorded::Done, Some(Recorded::Done), complete).await);
                     }
                     // Where they were not committed, effects are gone, and the handler has to run again.
                     Err(CommitError::Inbox(error)) => {
-                        unseen = Some(DONE);
+                        unseen = Some(Recorded::Done);
                         Verdict::Retry(in_one_line(&error), None)
                     }
                 }
@@ -215,15 +215,16 @@ impl<E: WebhookEvent, S: InboxStore, P: Promise<E, S>> Crew<E, S, P> {
                 let pause = self.settings.backoff.draw(lease.attempt).max(at_least.unwrap_or_default());
                 tracing::warn!(%error, pause_ms = pause.as_millis() as u64, "the delivery will be tried again");
                 let retry = || store.retry(lease, self.now().saturating_add(pause), &error, self.now());
-                ended(self.persist(task, RETRY, unseen, retry).await)
+                ended(self.persist(task, Recorded::Retry, unseen, retry).await)
             }
         }
     }
 
-    async fn bury(&self, task: &Task, error: &str, reason: Reason, unseen: Option<&'static str>) -> Ended {
+    async fn bury(&self, task: &Task, error: &str, reason: Reason, unseen: Option<Recorded>) -> Ended {
         let store = self.inbox.store();
-        let recorded = self.persist(task, DEAD, unseen, || store.dead(&task.lease, error, self.now())).await;
-        if recorded == Some(DEAD) {
+        let dead = || store.dead(&task.lease, error, self.now());
+        let recorded = self.persist(task, Recorded::Dead, unseen, dead).await;
+        if recorded == Some(Recorded::Dead) {
             tracing::error!(error, "the delivery is given up, and kept with the dead");
             meter::buried(task.source.as_str(), reason.as_str(), 1);
         }
@@ -250,24 +251,26 @@ impl<E: WebhookEvent, S: InboxStore, P: Promise<E, S>> Crew<E, S, P> {
     async fn persist<F, A>(
         &self,
         task: &Task,
-        operation: &'static str,
-        mut unseen: Option<&'static str>,
+        how: Recorded,
+        mut unseen: Option<Recorded>,
         mut ask: F,
-    ) -> Option<&'static str>
+    ) -> Option<Recorded>
     where
         F: FnMut() -> A,
         A: Future<Output = Result<Settled, InboxError>>,
     {
-        let how = if operation == "complete" { DONE } else { operation };
         let until = soon(self.settings.lease);
         let mut pause = Duration::from_millis(50);
         loop {
-            match timed(named::<S>(), operation, ask()).await {
+            match timed(named::<S>(), how.operation(), ask()).await {
                 Ok(settled) => {
                     let Some(how) = unseen.filter(|_| settled == Settled::Superseded) else {
                         return self.told(task, settled, how);
                     };
-                    tracing::info!(outcome = how, "webhook worked on: recorded by an earlier try, or taken over");
+                    tracing::info!(
+                        outcome = how.as_str(),
+                        "webhook worked on: recorded by an earlier try, or taken over"
+                    );
                     return Some(self.counted(task, how));
                 }
                 Err(error) if Instant::now() >= until => {
@@ -285,23 +288,24 @@ impl<E: WebhookEvent, S: InboxStore, P: Promise<E, S>> Crew<E, S, P> {
         }
     }
 
-    fn told(&self, task: &Task, settled: Settled, how: &'static str) -> Option<&'static str> {
+    fn told(&self, task: &Task, settled: Settled, how: Recorded) -> Option<Recorded> {
         match settled {
             Settled::Current => {
-                tracing::info!(outcome = how, "webhook worked on");
+                tracing::info!(outcome = how.as_str(), "webhook worked on");
                 Some(self.counted(task, how))
             }
             Settled::Superseded => {
-                tracing::warn!(outcome = how, "the lease was lost before it was settled; this run has changed nothing");
+                let outcome = how.as_str();
+                tracing::warn!(outcome, "the lease was lost before it was settled; this run has changed nothing");
                 self.lost(task, "settling");
                 None
             }
         }
     }
 
-    fn counted(&self, task: &Task, how: &'static str) -> &'static str {
-        let last = (how != RETRY).then_some(task.lease.attempt);
-        meter::attempted(task.source.as_str(), how, last);
+    fn counted(&self, task: &Task, how: Recorded) -> Recorded {
+        let last = (how != Recorded::Retry).then_some(task.lease.attempt);
+        meter::attempted(task.source.as_str(), how.as_str(), last);
         how
     }
 
@@ -319,12 +323,35 @@ impl<E: WebhookEvent, S: InboxStore, P: Promise<E, S>> Crew<E, S, P> {
     }
 }
 
-/// What an attempt is recorded as, in logs and metrics; the latter two are operations of a store as well.
-const DONE: &str = "done";
-const DEAD: &str = "dead";
-const RETRY: &str = "retry";
+/// What an attempt is recorded as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Recorded {
+    Done,
+    Dead,
+    Retry,
+}
 
-fn ended(recorded: Option<&'static str>) -> Ended {
+impl Recorded {
+    /// In logs and metrics.
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Dead => "dead",
+            Self::Retry => "retry",
+        }
+    }
+
+    /// The store's operation that does so.
+    const fn operation(self) -> &'static str {
+        match self {
+            Self::Done => "complete",
+            Self::Dead => "dead",
+            Self::Retry => "retry",
+        }
+    }
+}
+
+fn ended(recorded: Option<Recorded>) -> Ended {
     recorded.map_or(Ended::Lost, |_| Ended::Settled)
 }
 
