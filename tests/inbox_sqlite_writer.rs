@@ -1,7 +1,7 @@
 //! What shares a commit of the inbox on SQLite, and what does not.
 
 #![cfg(feature = "sqlite")]
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 mod inbox_common;
 
@@ -175,4 +175,33 @@ async fn a_write_that_ends_the_transaction_is_a_mistake_for_good_and_costs_its_n
         assert_eq!(inbox.dead(&lease, "it ended the transaction", now).await.unwrap(), left, "{end}");
         assert_eq!(inbox.stats().await.unwrap().pending, 1, "{end}");
     }
+}
+
+/// What a handler's writes have captured is dropped on the writing thread where they are not run.
+#[tokio::test]
+async fn a_capture_that_panics_as_it_is_dropped_does_not_end_the_writing() {
+    struct Touchy;
+    impl Drop for Touchy {
+        fn drop(&mut self) {
+            panic!("as the test says");
+        }
+    }
+    let _alone = count_commits().await;
+    let folder = Folder::new();
+    let inbox = SqliteInbox::builder(folder.file()).busy_timeout(Duration::ZERO).open().unwrap();
+    let lease = leased(&inbox, "a").await;
+    let touchy = Touchy;
+    let mut effects = inbox.begin(&lease).await.unwrap();
+    effects.write(move |_| {
+        let _captured = &touchy;
+        Ok(())
+    });
+    let blocker = Connection::open(folder.file()).unwrap();
+    blocker.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let told = inbox.commit(&lease, effects, SystemClock.now()).await.unwrap_err();
+    assert!(matches!(told, CommitError::Inbox(InboxError::Unavailable(_))), "{told}");
+    blocker.execute_batch("ROLLBACK").unwrap();
+    let accepted = inbox.accept(incoming("b"), SystemClock.now());
+    let accepted = tokio::time::timeout(Duration::from_secs(20), accepted).await.expect("an answer");
+    assert_eq!(accepted.unwrap(), Accepted::New);
 }

@@ -77,6 +77,12 @@ struct Task<T, F> {
 #[error("{0}")]
 pub(super) struct Failure(String);
 
+impl Failure {
+    fn ended() -> Self {
+        Self("its writer has ended".to_owned())
+    }
+}
+
 impl Writer {
     /// Starts the thread; `writing` is the open database.
     pub(super) fn start(place: Place, writing: Writing, room: usize) -> std::io::Result<Self> {
@@ -126,10 +132,8 @@ impl Writer {
     ) -> Result<T, InboxError> {
         let (reply, told) = oneshot::channel();
         let task = Task { name, bounded, work: Some(work), result: None, holds, reply };
-        if !self.queue.push(Box::new(task)) {
-            return Err(InboxError::Full);
-        }
-        told.await.unwrap_or_else(|_| Err(InboxError::unavailable("its writer has ended")))
+        self.queue.push(Box::new(task))?;
+        told.await.unwrap_or_else(|_| Err(InboxError::unavailable(Failure::ended())))
     }
 }
 
@@ -152,14 +156,17 @@ impl Queue {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn push(&self, job: Box<dyn Job>) -> bool {
+    fn push(&self, job: Box<dyn Job>) -> Result<(), InboxError> {
         let mut waiting = self.lock();
+        if waiting.closed {
+            return Err(InboxError::unavailable(Failure::ended()));
+        }
         if let Some(bytes) = job.bounded() {
             if waiting.is_full(bytes, self.room) {
                 waiting.leave_the_abandoned();
             }
             if waiting.is_full(bytes, self.room) {
-                return false;
+                return Err(InboxError::Full);
             }
             waiting.bounded += 1;
             waiting.bytes += bytes;
@@ -170,7 +177,7 @@ impl Queue {
         if asleep {
             self.more.notify_one();
         }
-        true
+        Ok(())
     }
 
     /// Waits for work, and puts what there is of it into `jobs`. `false` when there will be none any more.
@@ -227,7 +234,22 @@ impl Waiting {
     }
 }
 
+/// Sees to it that nobody waits for a thread that is not there, however it has ended.
+struct Serving<'a>(&'a Queue);
+
+impl Drop for Serving<'_> {
+    fn drop(&mut self) {
+        let mut waiting = self.0.lock();
+        waiting.closed = true;
+        let left = std::mem::take(&mut waiting.jobs);
+        drop(waiting);
+        let ended = Failure::ended();
+        left.into_iter().for_each(|job| tell(job, Err(&ended)));
+    }
+}
+
 fn serve(queue: &Queue, place: &Place, writing: Writing) {
+    let _serving = Serving(queue);
     let mut writing = Some(writing);
     let mut jobs = Vec::new();
     while queue.take(&mut jobs) {
@@ -242,8 +264,16 @@ fn serve(queue: &Queue, place: &Place, writing: Writing) {
         }
         queue.lock().bounded -= jobs.iter().filter(|job| job.bounded().is_some()).count();
         for job in jobs.drain(..) {
-            job.end(committed.as_ref().copied());
+            tell(job, committed.as_ref().copied());
         }
+    }
+}
+
+fn tell(job: Box<dyn Job>, committed: Result<(), &Failure>) {
+    // What was not run is dropped here, and with it what a handler's writes have captured.
+    let told = std::panic::catch_unwind(AssertUnwindSafe(|| job.end(committed)));
+    if told.is_err() {
+        tracing::error!("what was handed over to be written has panicked as it was dropped");
     }
 }
 
@@ -328,5 +358,59 @@ where
         };
         // Whoever asked may have given up; what is written is written all the same.
         let _ = self.reply.send(result);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use futures_util::FutureExt;
+
+    use super::*;
+
+    /// A mistake of ours, outside of any transaction.
+    struct Broken;
+
+    impl Job for Broken {
+        fn name(&self) -> &'static str {
+            "broken"
+        }
+
+        fn bounded(&self) -> Option<usize> {
+            None
+        }
+
+        fn is_abandoned(&self) -> bool {
+            panic!("as the test says")
+        }
+
+        fn run(&mut self, _: &Transaction<'_>, _: &mut Keys) -> rusqlite::Result<()> {
+            Ok(())
+        }
+
+        fn end(self: Box<Self>, _: Result<(), &Failure>) {}
+    }
+
+    #[tokio::test]
+    async fn nobody_waits_for_a_thread_that_has_ended() {
+        let path = std::env::temp_dir().join(format!("countersign-writer-{}.sqlite", std::process::id()));
+        let place = Place { path: path.clone(), busy_timeout: Duration::ZERO, existing: false };
+        let writing = place.open().expect("a database");
+        let queue = Arc::new(Queue { waiting: Mutex::default(), more: Condvar::new(), room: 8 });
+        let writer = Writer { queue: Arc::clone(&queue), thread: None };
+        queue.push(Box::new(Broken)).expect("there is room");
+        let ping = || writer.run("ping", |tx, _| crate::inbox::sqlite::write::ping(tx));
+        let mut waiting = Box::pin(ping());
+        assert!(waiting.as_mut().now_or_never().is_none(), "it waits behind the one that is broken");
+        assert!(std::thread::spawn(move || serve(&queue, &place, writing)).join().is_err(), "it panics");
+        let patience = Duration::from_secs(20);
+        for ended in [tokio::time::timeout(patience, waiting).await, tokio::time::timeout(patience, ping()).await] {
+            let told = ended.expect("an answer").expect_err("nothing is written");
+            assert_eq!(told.to_string(), "the inbox is unavailable: its writer has ended");
+        }
+        for beside in ["", "-wal", "-shm"] {
+            std::fs::remove_file(format!("{}{beside}", path.display())).ok();
+        }
     }
 }
