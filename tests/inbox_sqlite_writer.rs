@@ -5,7 +5,7 @@
 
 mod inbox_common;
 
-use std::sync::Mutex;
+use std::sync::{Mutex, mpsc};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,21 +14,34 @@ use countersign::inbox::{
     Accepted, CommitError, InboxError, InboxStore, Incoming, Lease, SqliteInbox, TransactionalStore, Wanted,
 };
 use countersign::{Clock, Settled, SystemClock};
-use futures_util::future::join_all;
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, join_all};
 use inbox_common::{Folder, incoming};
-use tokio::sync::MutexGuard;
+use tokio::sync::{MutexGuard, oneshot};
 
 const MIB: usize = 1024 * 1024;
 const WANTED: Wanted = Wanted { limit: 10, lease: Duration::from_secs(30), max_attempts: 3 };
 
 /// How many writes each commit of this process has had. The hook is one for all tests, so they run one after another.
 static COMMITS: Mutex<Vec<usize>> = Mutex::new(Vec::new());
+/// Of which step each of them was.
+static WRITTEN: Mutex<Vec<&str>> = Mutex::new(Vec::new());
+static HELD: Mutex<Option<Hold>> = Mutex::new(None);
 static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
 async fn count_commits() -> MutexGuard<'static, ()> {
     static FILLING: Mutex<usize> = Mutex::new(0);
     let alone = ALONE.lock().await;
-    countersign::testing::inbox::on_step(|_, at| {
+    countersign::testing::inbox::on_step(|of, at| {
+        let held = HELD.lock().unwrap().take_if(|hold| at == "committing" && hold.of == of);
+        if let Some(hold) = held {
+            let _ = hold.reached.send(());
+            // A test that has failed holds nothing up.
+            let _ = hold.until.recv();
+        }
+        if at == "committed" {
+            WRITTEN.lock().unwrap().push(of);
+        }
         let mut filling = FILLING.lock().unwrap();
         match at {
             "committing" => *filling += 1,
@@ -38,6 +51,20 @@ async fn count_commits() -> MutexGuard<'static, ()> {
     });
     COMMITS.lock().unwrap().clear();
     alone
+}
+
+/// Where the writing thread waits.
+struct Hold {
+    of: &'static str,
+    reached: oneshot::Sender<()>,
+    until: mpsc::Receiver<()>,
+}
+
+/// Holds up the next commit in which there is a write of this step: tells when it has come that far, and waits to be told.
+fn hold_up(of: &'static str) -> (oneshot::Receiver<()>, mpsc::Sender<()>) {
+    let ((reached, has_reached), (go, until)) = (oneshot::channel(), mpsc::channel());
+    *HELD.lock().unwrap() = Some(Hold { of, reached, until });
+    (has_reached, go)
 }
 
 /// An inbox whose file somebody else has locked until `held` is dropped.
@@ -204,4 +231,43 @@ async fn a_capture_that_panics_as_it_is_dropped_does_not_end_the_writing() {
     let accepted = inbox.accept(incoming("b"), SystemClock.now());
     let accepted = tokio::time::timeout(Duration::from_secs(20), accepted).await.expect("an answer");
     assert_eq!(accepted.unwrap(), Accepted::New);
+}
+
+/// Answered by `answer_within`, hung up, or aborted: what is on the disk is there to be worked on.
+#[tokio::test]
+async fn what_was_committed_wakes_the_workers_though_its_caller_has_gone() {
+    let _alone = count_commits().await;
+    for (step, how) in [("accept", "accept"), ("release", "release"), ("complete", "complete"), ("complete", "commit")]
+    {
+        let folder = Folder::new();
+        let inbox = SqliteInbox::open(folder.file()).unwrap();
+        let now = SystemClock.now();
+        let of_entity = |id| Incoming { entity: Some("e".to_owned()), ..incoming(id) };
+        assert_eq!(inbox.accept(of_entity("first"), now).await.unwrap(), Accepted::New);
+        let lease = inbox.claim(WANTED, now).await.unwrap().leased[0].lease;
+        assert_eq!(inbox.accept(of_entity("next"), now).await.unwrap(), Accepted::New);
+
+        let mut listener = inbox.bell().listen();
+        let (reached, go) = hold_up(step);
+        let caller = {
+            let inbox = inbox.clone();
+            let asking: BoxFuture<'static, ()> = match how {
+                "accept" => async move { drop(inbox.accept(incoming("other"), now).await) }.boxed(),
+                "release" => async move { drop(inbox.release(&lease, now).await) }.boxed(),
+                "complete" => async move { drop(inbox.complete(&lease, now).await) }.boxed(),
+                _ => async move {
+                    let effects = inbox.begin(&lease).await.unwrap();
+                    drop(inbox.commit(&lease, effects, now).await);
+                }
+                .boxed(),
+            };
+            tokio::spawn(asking)
+        };
+        reached.await.unwrap();
+        caller.abort();
+        assert!(caller.await.unwrap_err().is_cancelled(), "{how}");
+        go.send(()).unwrap();
+        let heard = tokio::time::timeout(Duration::from_secs(20), listener.heard()).await;
+        assert!(heard.is_ok(), "{how}: the bell did not ring");
+    }
 }

@@ -82,9 +82,10 @@ impl SqliteInboxBuilder {
         let writing = place.open()?;
         // From here on this file and no other: one that is gone is not made anew by whoever opens it again.
         let place = place.found()?;
-        let writer = Writer::start(place.clone(), writing, queue);
+        let bell = Bell::default();
+        let writer = Writer::start(place.clone(), writing, queue, bell.clone());
         let writer = writer.map_err(|source| SqliteInboxError::File { path: place.path.clone(), source })?;
-        Ok(SqliteInbox::new(Inner { place, writer, bell: Bell::default(), retention, keep_dead }))
+        Ok(SqliteInbox::new(Inner { place, writer, bell, retention, keep_dead }))
     }
 
     fn mistakes(&self) -> Vec<SqliteInboxMistake> {

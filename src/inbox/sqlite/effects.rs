@@ -55,14 +55,10 @@ impl TransactionalStore for SqliteInbox {
 
     async fn commit(&self, lease: &Lease, effects: SqliteEffects, now: Timestamp) -> Result<Settled, CommitError> {
         let lease = *lease;
-        let done = self.inner.writer.attempt("complete", move |tx, _| apply(tx, &lease, effects, now)).await;
-        match done? {
-            Ok((settled, next)) => {
-                self.ring_if(next);
-                Ok(settled)
-            }
-            Err(error) => Err(CommitError::Effect(error)),
-        }
+        let next = |applied: &Applied| matches!(applied, Ok((_, true)));
+        let done = self.inner.writer.attempt("complete", next, move |tx, _| apply(tx, &lease, effects, now)).await;
+        let (settled, _next) = done?.map_err(CommitError::Effect)?;
+        Ok(settled)
     }
 }
 

@@ -79,12 +79,6 @@ impl SqliteInbox {
         Self { inner: Arc::new(inner) }
     }
 
-    fn ring_if(&self, something: bool) {
-        if something {
-            self.inner.bell.ring();
-        }
-    }
-
     async fn settle(
         &self,
         name: &'static str,
@@ -93,10 +87,9 @@ impl SqliteInbox {
         now: Timestamp,
     ) -> Result<Settled, InboxError> {
         let lease = *lease;
-        let settled = self.inner.writer.run(name, move |tx, _| write::settle(tx, &lease, &how, now));
-        let (settled, next) = settled.await?;
-        self.ring_if(next);
-        Ok(settled)
+        let next = |(_, next): &(Settled, bool)| *next;
+        let settled = self.inner.writer.run(name, next, move |tx, _| write::settle(tx, &lease, &how, now));
+        Ok(settled.await?.0)
     }
 
     /// Asks a question on a thread that may block.
@@ -117,24 +110,24 @@ impl InboxStore for SqliteInbox {
         let retention = self.inner.retention;
         let headers = write_headers(&incoming.delivery.headers);
         let bytes = headers.len() + incoming.delivery.raw.len();
-        let accepted = self.inner.writer.bounded("accept", bytes, move |tx, keys| {
+        let new = |(accepted, _): &(Accepted, Incoming)| *accepted == Accepted::New;
+        let accepted = self.inner.writer.bounded("accept", bytes, new, move |tx, keys| {
             let accepted = write::accept(tx, keys, &incoming, &headers, retention, now)?;
             // It goes back to whoever brought it: freed here, its memory would be contended for by both threads.
             Ok((accepted, incoming))
         });
         let (accepted, _incoming) = accepted.await?;
-        self.ring_if(accepted == Accepted::New);
         Ok(accepted)
     }
 
     async fn claim(&self, wanted: Wanted, now: Timestamp) -> Result<Batch, InboxError> {
         let tokens = tokens(wanted.limit)?;
-        self.inner.writer.run("claim", move |tx, _| write::claim(tx, wanted, &tokens, now)).await
+        self.inner.writer.run("claim", |_| false, move |tx, _| write::claim(tx, wanted, &tokens, now)).await
     }
 
     async fn extend(&self, leases: &[Lease], lease: Duration, now: Timestamp) -> Result<Vec<Settled>, InboxError> {
         let (leases, until) = (leases.to_vec(), now.saturating_add(lease));
-        self.inner.writer.run("extend", move |tx, _| write::extend(tx, &leases, until)).await
+        self.inner.writer.run("extend", |_| false, move |tx, _| write::extend(tx, &leases, until)).await
     }
 
     async fn complete(&self, lease: &Lease, now: Timestamp) -> Result<Settled, InboxError> {
@@ -162,15 +155,14 @@ impl InboxStore for SqliteInbox {
     }
 
     async fn replay(&self, what: Replay, now: Timestamp) -> Result<u64, InboxError> {
-        let replayed = self.inner.writer.run("replay", move |tx, _| write::replay(tx, what, now)).await?;
-        self.ring_if(replayed > 0);
-        Ok(replayed)
+        let some = |replayed: &u64| *replayed > 0;
+        self.inner.writer.run("replay", some, move |tx, _| write::replay(tx, what, now)).await
     }
 
     async fn prune(&self, limit: usize, now: Timestamp) -> Result<u64, InboxError> {
         let done_before = now.saturating_sub(self.inner.retention);
         let dead_before = self.inner.keep_dead.map(|keep| now.saturating_sub(keep));
-        self.inner.writer.run("prune", move |tx, _| write::prune(tx, limit, done_before, dead_before)).await
+        self.inner.writer.run("prune", |_| false, move |tx, _| write::prune(tx, limit, done_before, dead_before)).await
     }
 
     async fn stats(&self) -> Result<Stats, InboxError> {
@@ -179,7 +171,7 @@ impl InboxStore for SqliteInbox {
 
     /// Commits a write of one page, which is what finds a full disk. Refused where an accept would be.
     async fn ping(&self) -> Result<(), InboxError> {
-        self.inner.writer.bounded("ping", 0, |tx, _| write::ping(tx)).await
+        self.inner.writer.bounded("ping", 0, |()| false, |tx, _| write::ping(tx)).await
     }
 
     fn bell(&self) -> &Bell {

@@ -14,8 +14,8 @@ use tokio::sync::oneshot;
 
 use super::connection::{Place, Writing};
 use super::keys::Keys;
-use crate::inbox::step;
 use crate::inbox::store::InboxError;
+use crate::inbox::{Bell, step};
 
 /// The most jobs that one commit takes: enough for the fsync to be a small part of it.
 const COMMIT_JOBS: usize = 512;
@@ -40,6 +40,8 @@ trait Job: Send {
     /// Whether it is not to be done any more: its caller has given up, and has told nobody that it was done.
     fn is_abandoned(&self) -> bool;
     fn run(&mut self, transaction: &Transaction<'_>, keys: &mut Keys) -> rusqlite::Result<()>;
+    /// Whether by what it has done something may have become due.
+    fn rings(&self) -> bool;
     fn end(self: Box<Self>, committed: Result<(), &Failure>);
 }
 
@@ -48,6 +50,7 @@ struct Queue {
     more: Condvar,
     /// How many bounded jobs may be here, those of the present commit included.
     room: usize,
+    bell: Bell,
 }
 
 #[derive(Default)]
@@ -69,6 +72,8 @@ struct Task<T, F> {
     result: Option<T>,
     /// Whether a result holds whatever becomes of the commit, because nothing of it is in there.
     holds: fn(&T) -> bool,
+    /// Whether it is one by which something may have become due.
+    rings: fn(&T) -> bool,
     reply: oneshot::Sender<Result<T, InboxError>>,
 }
 
@@ -84,9 +89,10 @@ impl Failure {
 }
 
 impl Writer {
-    /// Starts the thread; `writing` is the open database.
-    pub(super) fn start(place: Place, writing: Writing, room: usize) -> std::io::Result<Self> {
-        let queue = Arc::new(Queue { waiting: Mutex::default(), more: Condvar::new(), room });
+    /// Starts the thread; `writing` is the open database. It rings the `bell` after each commit by which something may have
+    /// become due, whether anybody waits for what was written or not.
+    pub(super) fn start(place: Place, writing: Writing, room: usize, bell: Bell) -> std::io::Result<Self> {
+        let queue = Arc::new(Queue { waiting: Mutex::default(), more: Condvar::new(), room, bell });
         let theirs = Arc::clone(&queue);
         let thread = std::thread::Builder::new().name("countersign-inbox".to_owned());
         let thread = thread.spawn(move || serve(&theirs, &place, writing))?;
@@ -94,23 +100,25 @@ impl Writer {
     }
 
     /// Does `work`, which holds so many `bytes`, in the next transaction, if there is room for it, and gives what came of it
-    /// after the commit. It is not done where the caller gives up before.
+    /// after the commit. It is not done where the caller gives up before. `rings` says of which results the bell tells.
     pub(super) async fn bounded<T: Send + 'static>(
         &self,
         name: &'static str,
         bytes: usize,
+        rings: fn(&T) -> bool,
         work: impl FnOnce(&Transaction<'_>, &mut Keys) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, InboxError> {
-        self.ask(name, Some(bytes), |_| false, work).await
+        self.ask(name, Some(bytes), |_| false, rings, work).await
     }
 
     /// The same for what frees room, and so is never refused; and it is done whether anybody waits for it or not.
     pub(super) async fn run<T: Send + 'static>(
         &self,
         name: &'static str,
+        rings: fn(&T) -> bool,
         work: impl FnOnce(&Transaction<'_>, &mut Keys) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, InboxError> {
-        self.ask(name, None, |_| false, work).await
+        self.ask(name, None, |_| false, rings, work).await
     }
 
     /// As [`run`](Self::run), for `work` that undoes itself where it fails with an `E`: that is told whatever becomes of the
@@ -118,9 +126,10 @@ impl Writer {
     pub(super) async fn attempt<T: Send + 'static, E: Send + 'static>(
         &self,
         name: &'static str,
+        rings: fn(&Result<T, E>) -> bool,
         work: impl FnOnce(&Transaction<'_>, &mut Keys) -> rusqlite::Result<Result<T, E>> + Send + 'static,
     ) -> Result<Result<T, E>, InboxError> {
-        self.ask(name, None, Result::is_err, work).await
+        self.ask(name, None, Result::is_err, rings, work).await
     }
 
     async fn ask<T: Send + 'static>(
@@ -128,10 +137,11 @@ impl Writer {
         name: &'static str,
         bounded: Option<usize>,
         holds: fn(&T) -> bool,
+        rings: fn(&T) -> bool,
         work: impl FnOnce(&Transaction<'_>, &mut Keys) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, InboxError> {
         let (reply, told) = oneshot::channel();
-        let task = Task { name, bounded, work: Some(work), result: None, holds, reply };
+        let task = Task { name, bounded, work: Some(work), result: None, holds, rings, reply };
         self.queue.push(Box::new(task))?;
         told.await.unwrap_or_else(|_| Err(InboxError::unavailable(Failure::ended())))
     }
@@ -263,6 +273,10 @@ fn serve(queue: &Queue, place: &Place, writing: Writing) {
             tracing::error!(error = %failure.0, writes = jobs.len(), "the inbox could not write; nothing was acknowledged");
         }
         queue.lock().bounded -= jobs.iter().filter(|job| job.bounded().is_some()).count();
+        // Here and once, not where somebody waits for it: whoever asked may have gone, and the workers are to hear all the same.
+        if committed.is_ok() && jobs.iter().any(|job| job.rings()) {
+            queue.bell.ring();
+        }
         for job in jobs.drain(..) {
             tell(job, committed.as_ref().copied());
         }
@@ -349,6 +363,10 @@ where
         Ok(())
     }
 
+    fn rings(&self) -> bool {
+        self.result.as_ref().is_some_and(self.rings)
+    }
+
     fn end(self: Box<Self>, committed: Result<(), &Failure>) {
         let result = match (committed, self.result) {
             (_, Some(result)) if (self.holds)(&result) => Ok(result),
@@ -389,6 +407,10 @@ mod tests {
             Ok(())
         }
 
+        fn rings(&self) -> bool {
+            false
+        }
+
         fn end(self: Box<Self>, _: Result<(), &Failure>) {}
     }
 
@@ -397,10 +419,10 @@ mod tests {
         let path = std::env::temp_dir().join(format!("countersign-writer-{}.sqlite", std::process::id()));
         let place = Place { path: path.clone(), busy_timeout: Duration::ZERO, existing: false };
         let writing = place.open().expect("a database");
-        let queue = Arc::new(Queue { waiting: Mutex::default(), more: Condvar::new(), room: 8 });
+        let queue = Arc::new(Queue { waiting: Mutex::default(), more: Condvar::new(), room: 8, bell: Bell::default() });
         let writer = Writer { queue: Arc::clone(&queue), thread: None };
         queue.push(Box::new(Broken)).expect("there is room");
-        let ping = || writer.run("ping", |tx, _| crate::inbox::sqlite::write::ping(tx));
+        let ping = || writer.run("ping", |_| false, |tx, _| crate::inbox::sqlite::write::ping(tx));
         let mut waiting = Box::pin(ping());
         assert!(waiting.as_mut().now_or_never().is_none(), "it waits behind the one that is broken");
         assert!(std::thread::spawn(move || serve(&queue, &place, writing)).join().is_err(), "it panics");
