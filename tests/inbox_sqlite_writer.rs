@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use countersign::inbox::rusqlite::Connection;
 use countersign::inbox::{
-    Accepted, CommitError, InboxError, InboxStore, Incoming, Lease, SqliteInbox, TransactionalStore, Wanted,
+    Accepted, CommitError, InboxError, InboxStore, Incoming, Lease, Replay, SqliteInbox, TransactionalStore, Wanted,
 };
 use countersign::{Clock, Settled, SystemClock};
 use futures_util::FutureExt;
@@ -270,4 +270,45 @@ async fn what_was_committed_wakes_the_workers_though_its_caller_has_gone() {
         let heard = tokio::time::timeout(Duration::from_secs(20), listener.heard()).await;
         assert!(heard.is_ok(), "{how}: the bell did not ring");
     }
+}
+
+#[tokio::test]
+async fn all_the_dead_are_replayed_a_page_at_a_time_and_those_alone_that_were_dead_when_it_was_asked_for() {
+    let _alone = count_commits().await;
+    let folder = Folder::new();
+    let inbox = SqliteInbox::open(folder.file()).unwrap();
+    let now = SystemClock.now();
+    let many = 1100;
+    let of_one_entity = |number| Incoming { entity: Some("e".to_owned()), ..incoming(&format!("msg_{number}")) };
+    for accepted in join_all((0..many).map(|number| inbox.accept(of_one_entity(number), now))).await {
+        assert_eq!(accepted.unwrap(), Accepted::New);
+    }
+    let file = Connection::open(folder.file()).unwrap();
+    file.execute("UPDATE countersign_inbox SET state = 4, finished_at = ?1", [now.as_millis()]).unwrap();
+    let lease = leased(&inbox, "late").await;
+
+    WRITTEN.lock().unwrap().clear();
+    let (reached, go) = hold_up("replay");
+    let replaying = {
+        let inbox = inbox.clone();
+        tokio::spawn(async move { inbox.replay(Replay::AllDead, now).await })
+    };
+    reached.await.unwrap();
+    let (mut beside, mut dying) =
+        (Box::pin(inbox.accept(incoming("beside"), now)), Box::pin(inbox.dead(&lease, "x", now)));
+    assert!(beside.as_mut().now_or_never().is_none(), "it waits");
+    assert!(dying.as_mut().now_or_never().is_none(), "it waits");
+    go.send(()).unwrap();
+    assert_eq!(beside.await.unwrap(), Accepted::New);
+    assert_eq!(dying.await.unwrap(), Settled::Current);
+    assert_eq!(replaying.await.unwrap().unwrap(), many);
+
+    let written = WRITTEN.lock().unwrap().clone();
+    let last = |of| written.iter().rposition(|written| *written == of).unwrap();
+    assert!(last("accept") < last("replay"), "it has waited for all of them: {written:?}");
+    // Of the entity the first may run, and the others wait for it.
+    let stats = inbox.stats().await.unwrap();
+    assert_eq!((stats.pending, stats.waiting, stats.dead), (2, many - 1, 1));
+    let first = inbox.claim(WANTED, now).await.unwrap().leased;
+    assert!(first.iter().any(|leased| leased.lease.number == 1), "in order, across the pages");
 }

@@ -139,7 +139,7 @@ pub trait InboxStore: Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// When the store cannot be reached.
+    /// When the store cannot be reached. Of all the dead, some may have been replayed by then.
     fn replay(&self, what: Replay, now: Timestamp) -> impl Future<Output = Result<u64, InboxError>> + Send;
 
     /// Forgets at most `limit` of those that need not be remembered any more, and tells how many it were.

@@ -30,12 +30,15 @@ use self::connection::Place;
 use self::write::Settle;
 use self::writer::Writer;
 use crate::dedupe::Settled;
-use crate::inbox::row::{bounded, tokens, write_headers};
+use crate::inbox::row::{DEAD, DONE, PENDING, bounded, tokens, write_headers};
 use crate::inbox::{
     Accepted, Batch, Bell, Entry, InboxError, InboxStore, Incoming, Lease, Query, Replay, Stats, Wanted,
 };
 use crate::time::Timestamp;
 use crate::verify::StoredDelivery;
+
+/// How many dead are replayed in one commit, which everything else that is to be written waits for.
+const REPLAYED_AT_ONCE: usize = 256;
 
 /// An inbox in a file of SQLite. A clone is another handle to the same.
 ///
@@ -90,6 +93,12 @@ impl SqliteInbox {
         let next = |(_, next): &(Settled, bool)| *next;
         let settled = self.inner.writer.run(name, next, move |tx, _| write::settle(tx, &lease, &how, now));
         Ok(settled.await?.0)
+    }
+
+    /// Those of them that are in one of these states still.
+    async fn replay_these(&self, numbers: Vec<i64>, states: &'static [u8], now: Timestamp) -> Result<u64, InboxError> {
+        let some = |replayed: &u64| *replayed > 0;
+        self.inner.writer.run("replay", some, move |tx, _| write::replay(tx, &numbers, states, now)).await
     }
 
     /// Asks a question on a thread that may block.
@@ -155,8 +164,18 @@ impl InboxStore for SqliteInbox {
     }
 
     async fn replay(&self, what: Replay, now: Timestamp) -> Result<u64, InboxError> {
-        let some = |replayed: &u64| *replayed > 0;
-        self.inner.writer.run("replay", some, move |tx, _| write::replay(tx, what, now)).await
+        match what {
+            Replay::One(number) => self.replay_these(vec![number], &[PENDING, DONE, DEAD], now).await,
+            Replay::AllDead => {
+                // Those that are dead now, read beside the writer: what dies again meanwhile stays where it is.
+                let dead = self.ask(read::dead).await?;
+                let mut replayed = 0;
+                for page in dead.chunks(REPLAYED_AT_ONCE) {
+                    replayed += self.replay_these(page.to_vec(), &[DEAD], now).await?;
+                }
+                Ok(replayed)
+            }
+        }
     }
 
     async fn prune(&self, limit: usize, now: Timestamp) -> Result<u64, InboxError> {

@@ -45,6 +45,12 @@ pub(super) fn show(connection: &Connection, number: i64) -> rusqlite::Result<Opt
     found.optional()
 }
 
+/// The numbers of all the dead, in their order, out of the index that holds little else.
+pub(super) fn dead(connection: &Connection) -> rusqlite::Result<Vec<i64>> {
+    let mut rows = connection.prepare("SELECT number FROM countersign_inbox WHERE state = 4 ORDER BY +number")?;
+    rows.query_map([], |row| row.get(0))?.collect()
+}
+
 /// Each number is counted in an index that holds little else. The plus keeps SQLite from looking for the least number by
 /// walking over all that is done.
 pub(super) fn stats(connection: &Connection) -> rusqlite::Result<Stats> {

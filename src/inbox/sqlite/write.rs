@@ -8,7 +8,7 @@ use super::keys::{self, Keys};
 use super::rows::{DELIVERY, ENTRY, leased};
 use crate::dedupe::{ClaimKey, Settled};
 use crate::inbox::row::{DEAD, DONE, PENDING, RUNNING, WAITING, last_words, malformed_words, state};
-use crate::inbox::{Accepted, Batch, Incoming, Lease, Replay, Wanted};
+use crate::inbox::{Accepted, Batch, Incoming, Lease, Wanted};
 use crate::time::Timestamp;
 
 /// How a lease is settled.
@@ -238,31 +238,21 @@ pub(super) fn settle(
     Ok((Settled::Current, next || was_silent))
 }
 
-pub(super) fn replay(tx: &Transaction<'_>, what: Replay, now: Timestamp) -> rusqlite::Result<u64> {
-    let numbers: Vec<i64> = match what {
-        Replay::One(number) => vec![number],
-        Replay::AllDead => {
-            let mut dead = tx.prepare_cached("SELECT number FROM countersign_inbox WHERE state = 4 ORDER BY number")?;
-            dead.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?
-        }
-    };
+/// Makes those of `numbers` due that are in one of `states`, each behind what is in front of it.
+pub(super) fn replay(tx: &Transaction<'_>, numbers: &[i64], states: &[u8], now: Timestamp) -> rusqlite::Result<u64> {
     let mut row = tx.prepare_cached(
         "UPDATE countersign_inbox SET state = ?2, due_at = ?3, attempts = 0, silent = 0, finished_at = NULL WHERE number = ?1",
     )?;
     let mut replayed = 0;
-    for number in numbers {
+    for &number in numbers {
         let mut found = tx.prepare_cached("SELECT state, entity FROM countersign_inbox WHERE number = ?1")?;
         let found = found.query_row([number], |row| Ok((row.get::<_, u8>(0)?, row.get::<_, Option<String>>(1)?)));
         let state = match found.optional()? {
-            None | Some((RUNNING | WAITING, _)) => continue,
-            Some((PENDING, _) | (_, None)) => PENDING,
-            Some((_, Some(entity))) => {
-                if is_busy(tx, &entity)? {
-                    WAITING
-                } else {
-                    PENDING
-                }
-            }
+            Some((state, entity)) if states.contains(&state) => match entity {
+                Some(entity) if state != PENDING && is_busy(tx, &entity)? => WAITING,
+                _ => PENDING,
+            },
+            _ => continue,
         };
         row.execute(params![number, state, now.as_millis()])?;
         replayed += 1;
