@@ -107,6 +107,23 @@ fn every_mistake_in_the_settings_is_reported_at_once_with_a_value_that_works() {
 }
 
 #[test]
+fn a_busy_timeout_that_is_longer_than_sqlite_can_wait_is_a_mistake_and_no_panic() {
+    let folder = Folder::new();
+    let builder = |timeout| SqliteInbox::builder(folder.file()).busy_timeout(timeout);
+    let longest = Duration::from_hours(24 * 24);
+    for given in [longest + Duration::from_millis(1), Duration::MAX] {
+        let refused = builder(given).open().unwrap_err();
+        let SqliteInboxError::Settings(mistakes) = &refused else { panic!("{refused}") };
+        assert_eq!(mistakes[..], [SqliteInboxMistake::BusyTimeout { given }], "{refused}");
+        let text = format!("`busy_timeout` is {given:?}; set it to 24 days or less, such as 1 s");
+        assert!(refused.to_string().ends_with(&text), "{refused}");
+    }
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "nothing was made");
+    builder(longest).open().unwrap();
+    builder(Duration::ZERO).open().unwrap();
+}
+
+#[test]
 fn tables_of_a_newer_program_are_left_alone() {
     let folder = Folder::new();
     drop(SqliteInbox::open(folder.file()).unwrap());

@@ -8,6 +8,9 @@ use super::writer::Writer;
 use super::{Inner, SqliteInbox};
 use crate::inbox::Bell;
 
+/// SQLite counts the milliseconds in 31 bits, which is some hours more.
+const MAX_BUSY_TIMEOUT: Duration = Duration::from_hours(24 * 24);
+
 /// Builds a [`SqliteInbox`]. What to decide, in this order: where it is, and for how long it remembers.
 #[derive(Clone, Debug)]
 #[must_use = "a builder does nothing until `open` is called"]
@@ -50,8 +53,8 @@ impl SqliteInboxBuilder {
         Self { queue: deliveries, ..self }
     }
 
-    /// How long a lock of another process on the file is waited for; 1 s unless set. Everything that is to be written
-    /// waits meanwhile, so keep transactions of your own on the same file short.
+    /// How long a lock of another process on the file is waited for; 1 s unless set, 24 days at most. Everything that is to
+    /// be written waits meanwhile, so keep transactions of your own on the same file short.
     pub fn busy_timeout(self, timeout: Duration) -> Self {
         Self { busy_timeout: timeout, ..self }
     }
@@ -90,6 +93,9 @@ impl SqliteInboxBuilder {
 
     fn mistakes(&self) -> Vec<SqliteInboxMistake> {
         let mut mistakes = Vec::new();
+        if self.busy_timeout > MAX_BUSY_TIMEOUT {
+            mistakes.push(SqliteInboxMistake::BusyTimeout { given: self.busy_timeout });
+        }
         if self.retention.is_zero() {
             mistakes.push(SqliteInboxMistake::Retention);
         }

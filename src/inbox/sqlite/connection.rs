@@ -133,6 +133,12 @@ pub enum SqliteInboxError {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SqliteInboxMistake {
+    /// Longer than SQLite can wait.
+    #[error("`busy_timeout` is {given:?}; set it to 24 days or less, such as 1 s")]
+    BusyTimeout {
+        /// The setting.
+        given: Duration,
+    },
     /// Shorter than the retention.
     #[error("`keep_dead` is {given:?}; set it to the retention or more")]
     KeepDead {
