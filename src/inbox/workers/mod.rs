@@ -25,8 +25,8 @@ use crate::verify::Verifier;
 
 /// Builds [`Workers`]. Decide in this order: how many at once, how often, and how long a run may take.
 ///
-/// Nothing that is set here is refused: what is out of the range that a method names counts as the end of the range that it
-/// is beyond.
+/// What is out of the range that a method names is refused by [`start`](Self::start), every such setting at once and each
+/// with what would work.
 #[must_use = "a builder does nothing until `start` is called"]
 pub struct WorkersBuilder<E, S, P> {
     inbox: Inbox<E, S>,
@@ -60,8 +60,9 @@ impl<E, S, P> WorkersBuilder<E, S, P> {
         self
     }
 
-    /// How long one handler may run; 5 min unless set. Past it the handler is dropped where it waits, and the delivery
-    /// tried again. What it waits for before it runs, such as one of the connections that handlers have, does not count.
+    /// How long one handler may run: more than nothing; 5 min unless set. Past it the handler is dropped where it waits,
+    /// and the delivery tried again. What it waits for before it runs, such as one of the connections that handlers have,
+    /// does not count.
     pub fn time_limit(mut self, limit: Duration) -> Self {
         self.settings.time_limit = limit;
         self
@@ -82,15 +83,16 @@ impl<E, S, P> WorkersBuilder<E, S, P> {
         self
     }
 
-    /// How often the store forgets what need not be remembered any more: every 10 ms at most; every minute unless set.
+    /// How long to wait before the store is told again to forget what need not be remembered any more: 10 ms at least; a
+    /// minute unless set.
     pub fn prune_every(mut self, pause: Duration) -> Self {
         self.settings.prune_every = pause;
         self
     }
 
-    /// How often to count what is in the inbox, for the metrics: every 10 ms at most; every 15 s unless set. It reads an
-    /// index from end to end, in one process after the other: with a million remembered deliveries that is some 40 ms of reading from a file that
-    /// has other work. See [`metrics`](crate::metrics).
+    /// How long to wait before what is in the inbox is counted again, for the metrics: 10 ms at least; 15 s unless set. It
+    /// reads an index from end to end, in one process after the other: with a million remembered deliveries that is some
+    /// 40 ms of reading from a file that has other work. See [`metrics`](crate::metrics).
     #[cfg(feature = "metrics")]
     #[cfg_attr(docsrs, doc(cfg(feature = "metrics")))]
     pub fn sample_every(mut self, pause: Duration) -> Self {
