@@ -129,6 +129,23 @@ fn every_alert_is_explained_and_tested() {
     }
 }
 
+/// With the README's command, which does not show what tests print.
+#[test]
+fn that_a_package_is_being_installed_is_told_while_the_harness_keeps_back_what_tests_print() {
+    const NAME: &str = "that_a_package_is_being_installed_is_told_while_the_harness_keeps_back_what_tests_print";
+    const INSIDE: &str = "COUNTERSIGN_TOLD";
+    if std::env::var_os(INSIDE).is_some() {
+        eprintln!("kept back");
+        packages::say("prometheus is missing");
+        return;
+    }
+    let mut again = Command::new(std::env::current_exe().unwrap());
+    let output = again.args(["--exact", NAME]).env(INSIDE, "1").output().unwrap();
+    let text = [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap()).concat();
+    assert!(text.contains("1 passed") && text.contains("prometheus is missing\n"), "{text}");
+    assert!(!text.contains("kept back"), "{text}");
+}
+
 fn promtool(args: &[&str]) {
     let is_there = || packages::find("promtool", &[]).is_some();
     if !is_there() {

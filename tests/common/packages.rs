@@ -3,9 +3,11 @@
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::panic, missing_docs)] // each file uses its part
 
 use std::fs::{self, File};
+use std::io::Write as _;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Instant;
 
 pub fn is_root() -> bool {
     fs::metadata("/proc/self").is_ok_and(|this| this.uid() == 0)
@@ -29,7 +31,8 @@ pub fn install(package: &str, found: impl Fn() -> bool) {
         return;
     }
     assert!(is_root() && find("apt-get", &[]).is_some(), "this test needs {package}; run: sudo sh -c '{command}'");
-    eprintln!("{package} is missing; installing it: {command}");
+    say(&format!("{package} is missing; installing it, which can take some minutes: {command}"));
+    let started = Instant::now();
     // Debian starts what it installs, unless this says no.
     let policy = Path::new("/usr/sbin/policy-rc.d");
     let ours = !policy.exists();
@@ -45,4 +48,11 @@ pub fn install(package: &str, found: impl Fn() -> bool) {
     }
     let output = output.unwrap();
     assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
+    say(&format!("{package} is installed, after {} s", started.elapsed().as_secs()));
+}
+
+/// Tells the user at once. What `eprintln!` prints the harness keeps back until a test fails.
+pub fn say(text: &str) {
+    // Nobody may be listening, which is no reason to fail.
+    let _ = writeln!(std::io::stderr(), "{text}");
 }
