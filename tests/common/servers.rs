@@ -417,10 +417,15 @@ fn new_folder() -> PathBuf {
     let nanos = std::time::UNIX_EPOCH.elapsed().unwrap().subsec_nanos();
     let folder = std::env::temp_dir().join(format!("countersign-server-{}-{count}-{nanos}", std::process::id()));
     fs::create_dir(&folder).unwrap();
-    if let Owner::Other(user, group) = owner() {
-        std::os::unix::fs::chown(&folder, Some(user), Some(group)).unwrap();
-    }
+    hand_over(&folder);
     folder
+}
+
+/// Makes a folder the server's own, where that is another user's than the test.
+pub fn hand_over(folder: &Path) {
+    if let Owner::Other(user, group) = owner() {
+        std::os::unix::fs::chown(folder, Some(user), Some(group)).unwrap();
+    }
 }
 
 /// A shell that waits for the end of this process and then cleans up.

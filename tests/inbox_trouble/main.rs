@@ -1,7 +1,8 @@
 //! A disk that is full, a file system that is read-only, and what of it all reaches the disk: with the real thing, in a
 //! mount namespace or under `strace` (Debian's `util-linux` and `strace`).
 //!
-//! Each test that needs one runs itself again in a namespace that anybody may make, in which root is whoever runs it.
+//! Each test that needs one runs itself again in a namespace that anybody may make, in which root is whoever runs it; where
+//! there is none, root does without.
 
 #![cfg(all(target_os = "linux", feature = "actix", feature = "postgres", feature = "sqlite", feature = "testing"))]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
@@ -10,6 +11,7 @@
 mod common;
 #[path = "../inbox_common/mod.rs"]
 mod inbox_common;
+mod namespace;
 mod over_http;
 mod postgres;
 #[path = "../common/servers.rs"]
@@ -24,15 +26,12 @@ use inbox_common::{Folder, incoming};
 use servers::packages;
 
 const PLACE: &str = "COUNTERSIGN_TROUBLE";
-/// How to get a namespace in which one may mount something.
-const NAMESPACE: [&str; 4] = ["unshare", "--user", "--map-root-user", "--mount"];
 
 /// Runs the test `name` of this program again, under `wrapper`.
 fn again_under(wrapper: &[&str], name: &str, place: &Path) {
-    let (program, package) = (wrapper[0], if wrapper[0] == "unshare" { "util-linux" } else { wrapper[0] });
-    let is_there = || packages::find(program, &[]).is_some();
+    let is_there = || packages::find(wrapper[0], &[]).is_some();
     if !is_there() {
-        packages::install(package, is_there);
+        packages::install(wrapper[0], is_there);
     }
     let mut command = Command::new(wrapper[0]);
     command.args(&wrapper[1..]).arg(std::env::current_exe().unwrap());
@@ -112,7 +111,7 @@ async fn a_full_disk_is_an_error_leaves_no_part_of_a_record_and_is_over_by_itsel
     const NAME: &str = "a_full_disk_is_an_error_leaves_no_part_of_a_record_and_is_over_by_itself";
     let Some(place) = place() else {
         let folder = Folder::new();
-        return again_under(&NAMESPACE, NAME, folder.path());
+        return again_under(namespace::wrapper(), NAME, folder.path());
     };
     let disk = Disk::of(&place, 8);
     // What is in the log has to have room in the database as well.
@@ -143,7 +142,7 @@ async fn a_read_only_file_system_is_an_error_and_is_over_by_itself() {
     const NAME: &str = "a_read_only_file_system_is_an_error_and_is_over_by_itself";
     let Some(place) = place() else {
         let folder = Folder::new();
-        return again_under(&NAMESPACE, NAME, folder.path());
+        return again_under(namespace::wrapper(), NAME, folder.path());
     };
     let disk = Disk::of(&place, 8);
     let file = place.join("inbox.sqlite");
@@ -181,7 +180,7 @@ async fn after_a_failure_no_new_inbox_is_made_where_the_old_one_was() {
     const NAME: &str = "after_a_failure_no_new_inbox_is_made_where_the_old_one_was";
     let Some(place) = place() else {
         let folder = Folder::new();
-        return again_under(&NAMESPACE, NAME, folder.path());
+        return again_under(namespace::wrapper(), NAME, folder.path());
     };
     let [volume, mount] = ["volume", "mount"].map(|name| place.join(name));
     for folder in [&volume, &mount] {

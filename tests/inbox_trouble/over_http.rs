@@ -10,14 +10,14 @@ use tokio::runtime::Runtime;
 
 use crate::common::{self, Event, Post, Probe, Server, Setup, wait_for};
 use crate::inbox_common::Folder;
-use crate::{Disk, NAMESPACE, again_under, place};
+use crate::{Disk, again_under, namespace, place};
 
 #[test]
 fn a_receiver_on_sqlite_answers_503_while_the_disk_is_full_and_200_afterwards() {
     const NAME: &str = "over_http::a_receiver_on_sqlite_answers_503_while_the_disk_is_full_and_200_afterwards";
     let Some(place) = place() else {
         let folder = Folder::new();
-        return again_under(&NAMESPACE, NAME, folder.path());
+        return again_under(namespace::wrapper(), NAME, folder.path());
     };
     let disk = Disk::of(&place, 8);
     // What is in the log has to have room in the database as well.
@@ -39,7 +39,7 @@ fn a_receiver_on_sqlite_answers_503_while_the_file_system_is_read_only_and_200_a
         "over_http::a_receiver_on_sqlite_answers_503_while_the_file_system_is_read_only_and_200_afterwards";
     let Some(place) = place() else {
         let folder = Folder::new();
-        return again_under(&NAMESPACE, NAME, folder.path());
+        return again_under(namespace::wrapper(), NAME, folder.path());
     };
     let disk = Disk::of(&place, 8);
     let mut receiving = Receiving::over(runtime(), SqliteInbox::open(place.join("inbox.sqlite")).unwrap());

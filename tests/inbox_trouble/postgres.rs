@@ -10,8 +10,8 @@ use tokio::runtime::Runtime;
 use crate::common::wait_for;
 use crate::inbox_common::Folder;
 use crate::over_http::{Receiving, long, runtime};
-use crate::servers::{Outage, Postgres};
-use crate::{Disk, NAMESPACE, again_under, place};
+use crate::servers::{self, Outage, Postgres};
+use crate::{Disk, again_under, namespace, place};
 
 /// It refuses what needs room (53100), and goes on.
 #[test]
@@ -105,7 +105,7 @@ fn in_a_namespace(name: &str) {
     // Nothing can be installed in there.
     Postgres::program();
     let folder = Folder::new();
-    again_under(&NAMESPACE, name, folder.path());
+    again_under(namespace::wrapper(), name, folder.path());
 }
 
 /// A new folder that the server takes for its own.
@@ -113,6 +113,7 @@ fn folder(place: &Path, name: &str) -> String {
     let folder = place.join(name);
     std::fs::create_dir(&folder).unwrap();
     std::fs::set_permissions(&folder, PermissionsExt::from_mode(0o700)).unwrap();
+    servers::hand_over(&folder);
     folder.to_str().unwrap().to_owned()
 }
 
