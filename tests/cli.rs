@@ -16,6 +16,8 @@ mod identifying;
 mod inbox;
 #[path = "inbox_common/mod.rs"]
 mod inbox_common;
+#[path = "cli/inbox_dead.rs"]
+mod inbox_dead;
 #[path = "cli/inbox_postgres.rs"]
 mod inbox_postgres;
 #[path = "cli/inbox_running.rs"]

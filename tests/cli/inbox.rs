@@ -20,16 +20,16 @@ const RUNNING: i64 = 3;
 const WAITING: i64 = 6;
 pub(crate) const BODY: &[u8] = b"{\"passport\":\"P-8872\"}\xff\x00";
 
-fn now() -> Timestamp {
+pub(crate) fn now() -> Timestamp {
     SystemClock.now()
 }
 
-async fn keep(store: &impl InboxStore, incoming: Incoming) {
+pub(crate) async fn keep(store: &impl InboxStore, incoming: Incoming) {
     assert_eq!(store.accept(incoming, now()).await.expect("it answers"), Accepted::New);
 }
 
 #[track_caller]
-fn current(settled: Result<Settled, InboxError>) {
+pub(crate) fn current(settled: Result<Settled, InboxError>) {
     assert_eq!(settled.expect("it answers"), Settled::Current);
 }
 

@@ -1,4 +1,4 @@
-//! `inbox list` and `inbox dead`: entries as a table, or one a line for machines.
+//! `inbox list`: entries as a table, or one a line for machines.
 
 use clap::{Args, ValueEnum};
 use countersign::inbox::{Entry, Query, State};
@@ -8,7 +8,7 @@ use super::entry::{Shown, ago, fate, or_dash};
 use super::place::{Place, Store};
 use crate::exit::Failure;
 use crate::moment;
-use crate::output::{self, BAD, FAINT, Out};
+use crate::output::Out;
 use crate::runtime;
 
 pub(super) const EXAMPLES: &str = "\
@@ -20,17 +20,6 @@ Examples:
   countersign --json inbox list --state running | jq -r '[.number, .due_at] | @tsv'
 
 The next page begins behind the last number: --after NUMBER, or with the newest first --before NUMBER.";
-
-pub(super) const DEAD_EXAMPLES: &str = "\
-Examples:
-  countersign inbox dead
-  countersign --json inbox dead --limit 100000 | jq -r .last_error | sort | uniq -c | sort -rn
-  countersign inbox dead > /dev/null || echo 'somebody should look'
-
-A delivery is dead after a permanent error, or when its last attempt failed. It is kept, with its body, until it is \
-replayed, or pruned with `inbox prune --keep-dead`. Its id stays taken: when the sender sends it again, that is a duplicate.
-
-The exit code is 0 when there are none, and 1 when there are.";
 
 #[derive(Args)]
 pub(super) struct ListArgs {
@@ -53,15 +42,6 @@ pub(super) struct ListArgs {
     before: Option<i64>,
 }
 
-#[derive(Args)]
-pub(super) struct DeadArgs {
-    #[command(flatten)]
-    filters: Filters,
-
-    #[command(flatten)]
-    page: Page,
-}
-
 /// Which entries, whatever their state.
 #[derive(Args, Clone)]
 pub(super) struct Filters {
@@ -79,14 +59,14 @@ pub(super) struct Filters {
 }
 
 #[derive(Args)]
-struct Page {
+pub(super) struct Page {
     /// How many at most
-    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
-    limit: u64,
+    #[arg(long, value_name = "N", default_value_t = PAGE_OF_PEOPLE, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    pub(super) limit: u64,
 
     /// Those behind this number: the last one of the page before
     #[arg(long, value_name = "NUMBER", default_value_t = 0, hide_default_value = true)]
-    after: i64,
+    pub(super) after: i64,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -120,9 +100,26 @@ impl Filters {
     }
 
     pub(super) fn any(&self) -> bool {
-        self.source.is_some() || self.event_type.is_some() || self.delivery_id.is_some()
+        self.given().next().is_some()
+    }
+
+    /// How they are said on a command line that follows.
+    pub(super) fn options(&self) -> String {
+        self.given().map(|(name, value)| format!(" --{name} {value}")).collect()
+    }
+
+    fn given(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let all = [
+            ("source", self.source.as_ref().map(AsRef::<str>::as_ref)),
+            ("event-type", self.event_type.as_ref().map(AsRef::<str>::as_ref)),
+            ("delivery-id", self.delivery_id.as_ref().map(AsRef::<str>::as_ref)),
+        ];
+        all.into_iter().filter_map(|(name, value)| Some((name, value?)))
     }
 }
+
+/// How many entries are listed, unless told otherwise.
+pub(super) const PAGE_OF_PEOPLE: u64 = 50;
 
 /// How many entries are read at once, however many are asked for.
 pub(super) const PAGE: u64 = 1_000;
@@ -154,7 +151,7 @@ pub(super) async fn list(args: &ListArgs, place: &Place, out: &Out) -> Result<()
 }
 
 /// Reads page by page; for machines each entry is told at once, and none is gathered.
-async fn read(
+pub(super) async fn read(
     store: &Store,
     query: &Query,
     limit: u64,
@@ -197,62 +194,4 @@ fn row(entry: &Entry, now: countersign::Timestamp) -> Vec<String> {
         fate(entry, now),
         entry.last_error.clone().unwrap_or_default(),
     ]
-}
-
-pub(super) async fn dead(args: &DeadArgs, place: &Place, out: &Out) -> Result<(), Failure> {
-    let query = args.filters.apply(Query::of(State::Dead).after(args.page.after));
-    runtime::unless_interrupted(async {
-        let store = place.open().await?;
-        let any = std::cell::Cell::new(false);
-        let entries = read(&store, &query, args.page.limit, out, |entry| {
-            any.set(true);
-            out.object(&Shown::of(entry))
-        })
-        .await?;
-        if out.json() {
-            return if any.get() { Err(Failure::No(None)) } else { Ok(()) };
-        }
-        if entries.is_empty() {
-            return out.line("no dead letters");
-        }
-        let now = moment::now();
-        entries.iter().try_for_each(|entry| letter(entry, now, out))?;
-        let more = match store.stats().await?.dead {
-            all if all > entries.len() as u64 && !args.filters.any() => format!(" of {all}"),
-            _ => String::new(),
-        };
-        next_steps(&entries, &more, place, out);
-        Err(Failure::No(None))
-    })
-    .await
-}
-
-fn letter(entry: &Entry, now: countersign::Timestamp, out: &Out) -> Result<(), Failure> {
-    let tries = if entry.attempts == 1 { "1 try".to_owned() } else { format!("{} tries", entry.attempts) };
-    out.line(format!(
-        "{}  {}  {}  {}",
-        out.styled(BAD, entry.number),
-        output::visible(&or_dash(entry.event_type.as_ref())),
-        output::visible(&or_dash(entry.delivery_id.as_ref())),
-        out.styled(FAINT, format!("{tries}, {}", fate(entry, now))),
-    ))?;
-    let error = entry.last_error.as_deref().unwrap_or("no error was told");
-    output::visible_lines(error).lines().try_for_each(|line| out.line(format!("    {line}")))
-}
-
-fn next_steps(entries: &[Entry], more: &str, place: &Place, out: &Out) {
-    let (Some(first), Some(last), option) = (entries.first(), entries.last(), place.option()) else { return };
-    let letters = if entries.len() == 1 && more.is_empty() { "dead letter" } else { "dead letters" };
-    out.note(format!(
-        "\n{}{more} {letters}. When the cause is mended:\n  \
-         countersign inbox show {}{option}\n  \
-         countersign inbox replay {}{option}\n  \
-         countersign inbox replay --all-dead{option}",
-        entries.len(),
-        first.number,
-        first.number,
-    ));
-    if !more.is_empty() {
-        out.note(format!("the next of them: countersign inbox dead --after {}{option}", last.number));
-    }
 }

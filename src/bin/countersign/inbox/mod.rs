@@ -1,5 +1,6 @@
 //! `inbox`: what is in a durable inbox, and what to do about it, while receivers and workers run on it.
 
+mod dead;
 mod entry;
 mod list;
 mod place;
@@ -10,7 +11,8 @@ mod stats;
 
 use clap::{Args, Subcommand};
 
-use self::list::{DeadArgs, ListArgs};
+use self::dead::DeadArgs;
+use self::list::ListArgs;
 use self::place::PlaceArgs;
 use self::prune::PruneArgs;
 use self::replay::ReplayArgs;
@@ -60,7 +62,7 @@ enum Action {
     Replay(ReplayArgs),
 
     /// The deliveries that were given up, each with its error
-    #[command(after_help = list::DEAD_EXAMPLES)]
+    #[command(after_help = dead::EXAMPLES)]
     Dead(DeadArgs),
 
     /// Forget what has been done for longer than it must be remembered
@@ -76,7 +78,7 @@ pub(crate) fn run(args: &InboxArgs, out: &Out) -> Result<(), Failure> {
             Action::List(args) => list::list(args, &place, out).await,
             Action::Show(args) => show::show(args, &place, out).await,
             Action::Replay(args) => replay::replay(args, &place, out).await,
-            Action::Dead(args) => list::dead(args, &place, out).await,
+            Action::Dead(args) => dead::dead(args, &place, out).await,
             Action::Prune(args) => prune::prune(args, &place, out).await,
         }
     })
