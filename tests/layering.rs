@@ -50,6 +50,7 @@ const OWNED: [(&str, &[&str]); 15] = [
             "src/store/postgres/",
             "src/inbox/mod.rs",
             "src/inbox/postgres/",
+            "src/bin/countersign/inbox/place.rs",
         ],
     ),
     ("utoipa", &["src/sandbox/api/"]),

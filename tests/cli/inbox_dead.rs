@@ -114,3 +114,27 @@ fn what_is_suggested_for_filtered_dead_letters_replays_no_others() {
     assert_eq!(replayed["not_replayed"], json!([]));
     assert_eq!(shown(&dead(&path, &[])), ["102"]);
 }
+
+#[test]
+fn what_is_suggested_can_be_pasted_whatever_the_file_is_called() {
+    for (at, name) in ["a b", "it's", "$HOME", "x&y;z", "q?*", "\"double\"", "back`tick`", "Größe"].iter().enumerate()
+    {
+        let path = folder(&format!("dead-pasted-{at}")).join(name).join("inbox.sqlite");
+        std::fs::create_dir(path.parent().expect("a folder")).expect("a folder");
+        graveyard(&path, &[JOB, JOB]);
+        let run =
+            |command: &[&str]| cli([&["inbox"], command, &["--sqlite", path.to_str().expect("UTF-8")]].concat()).run();
+        let mut seen = 0;
+        for ran in [run(&["dead", "--limit", "1"]), run(&["show", "1"]), run(&["stats"])] {
+            for line in suggested(&ran) {
+                let line = line.split_once("` ").map_or(line, |(command, _)| command);
+                let again = pasted(&line.replace(" replay ", " show --json "), None);
+                if !line.contains("--all-dead") {
+                    assert!(again.code <= Some(1) && again.stdout.contains("msg_"), "{line}: {again:#?}");
+                    seen += 1;
+                }
+            }
+        }
+        assert_eq!(seen, 5, "{name}: two of `dead` and its next page, one of `show`, one of `stats`");
+    }
+}

@@ -11,6 +11,7 @@ use tokio_postgres::{Client, NoTls};
 
 use crate::inbox::{BODY, HOSTILE, fill, is_tame, numbers};
 use crate::inbox_common::incoming;
+use crate::inbox_dead::{pasted, suggested};
 use crate::servers::Postgres;
 use crate::support::{Cli, Ran, at_terminal, cli, until};
 
@@ -146,6 +147,20 @@ async fn finish(url: &str, count: usize) {
 }
 
 #[test]
+fn what_is_suggested_on_postgresql_can_be_pasted_whatever_url_and_schema_hold() {
+    const SCHEMA: &str = "it's $HOME & \"more\"";
+    let server = Postgres::start();
+    seed(&server.url(), SCHEMA);
+    let url = format!("{}?application_name=a&connect_timeout=5", server.url());
+    let dead = cli(["inbox", "dead", "--limit", "1", "--postgres", &url, "--schema", SCHEMA]).run();
+    let commands = suggested(&dead);
+    assert_eq!(commands.len(), 4, "{dead:#?}");
+    let shown = pasted(commands[0], None).good();
+    assert!(shown.stdout.contains("msg_dead"), "{shown:#?}");
+    assert_eq!(pasted(commands[3], None).good().stdout, "no dead letters\n");
+}
+
+#[test]
 fn on_postgresql_nothing_is_made_and_no_password_is_told() {
     let server = Postgres::start();
     let url = server.url();
@@ -171,6 +186,14 @@ fn on_postgresql_nothing_is_made_and_no_password_is_told() {
     assert_eq!(said.code, Some(1), "{said:#?}");
     assert!(said.stderr.contains("warning:") && said.stderr.contains("COUNTERSIGN_INBOX_POSTGRES"), "{said:#?}");
     assert!(said.stderr.contains("replay --all-dead --postgres URL --schema elsewhere"), "{said:#?}");
+    // As PostgreSQL reads a list of settings, and a URL.
+    let spaced =
+        format!("host={} port={} user=postgres dbname=postgres password = {PASSWORD}", "127.0.0.1", server.port());
+    let by_letters = format!("{url}?pass%77ord={PASSWORD}");
+    for password in [spaced, by_letters] {
+        let said = hidden(cli(["inbox", "dead", "--schema", "elsewhere", "--postgres", &password]).run());
+        assert!(said.stderr.contains("warning:") && said.stderr.contains("--postgres URL --schema"), "{said:#?}");
+    }
     let plain = cli(["inbox", "stats", "--schema", "elsewhere", "--postgres", &url]).run().good();
     assert!(!plain.stderr.contains("warning"), "{plain:#?}");
 

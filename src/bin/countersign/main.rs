@@ -20,6 +20,7 @@ mod sandbox;
 mod scheme;
 mod secrets;
 mod send;
+mod shell;
 mod sign;
 mod trigger;
 mod verify;

@@ -305,21 +305,37 @@ pub(crate) fn masked(text: &str) -> String {
     without_setting(&without_password(&(shown + rest)))
 }
 
-/// The text without what stands behind `password=`, as PostgreSQL has it in a URL's query and in a list of settings.
+/// The text without what stands behind `password=`, as PostgreSQL has it in a URL's query and in a list of settings, where
+/// there may be spaces around the `=`.
 fn without_setting(text: &str) -> String {
-    const SETTING: &str = "password=";
+    const SETTING: &str = "password";
     let lower = text.to_ascii_lowercase();
     let (mut shown, mut at) = (String::with_capacity(text.len()), 0);
     while let Some(found) = lower[at..].find(SETTING) {
-        let value = at + found + SETTING.len();
-        shown.push_str(&text[at..value]);
-        shown.push_str("(hidden)");
-        at = match text[value..].strip_prefix('\'') {
-            Some(quoted) => value + 1 + quoted.find('\'').map_or(quoted.len(), |end| end + 1),
-            None => value + text[value..].find([' ', '\t', '\n', '&']).unwrap_or(text.len() - value),
+        let name = at + found + SETTING.len();
+        let Some(value) = text[name..].trim_start().strip_prefix('=').map(str::trim_start) else {
+            shown.push_str(&text[at..name]);
+            at = name;
+            continue;
         };
+        shown.push_str(&text[at..text.len() - value.len()]);
+        shown.push_str("(hidden)");
+        at = text.len() - value.len() + length_of_value(value);
     }
     shown + &text[at..]
+}
+
+fn length_of_value(text: &str) -> usize {
+    let Some(quoted) = text.strip_prefix('\'') else {
+        return text.find([' ', '\t', '\n', '&']).unwrap_or(text.len());
+    };
+    let mut escaped = false;
+    let end = quoted.find(|letter| {
+        let ends = letter == '\'' && !escaped;
+        escaped = letter == '\\' && !escaped;
+        ends
+    });
+    end.map_or(text.len(), |end| 1 + end + 1)
 }
 
 /// The text without the passwords of URLs in it.
@@ -394,6 +410,11 @@ mod tests {
         assert_eq!(
             masked(text),
             "host=db PASSWORD=(hidden) user=x password=(hidden) postgres://h/d?password=(hidden)&x=1"
+        );
+        assert_eq!(masked(r"password = 'a\' b' user=x"), "password = (hidden) user=x");
+        assert_eq!(
+            masked("password\t=  a user=x; a password without"),
+            "password\t=  (hidden) user=x; a password without"
         );
     }
 

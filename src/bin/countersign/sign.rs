@@ -12,6 +12,7 @@ use crate::moment;
 use crate::output::Out;
 use crate::scheme::SchemeArgs;
 use crate::secrets::{Prompt, SecretArgs};
+use crate::shell::quoted;
 
 /// Where a receiver of this crate's README listens.
 const DEFAULT_URL: &str = "http://127.0.0.1:8080/webhooks/kycgenie";
@@ -180,11 +181,6 @@ fn curl(url: &str, signed: &Signed, source: &Source) -> Result<String, Failure> 
     Ok(command)
 }
 
-/// One word for a POSIX shell.
-fn quoted(text: &str) -> String {
-    format!("'{}'", text.replace('\'', "'\\''"))
-}
-
 fn raw_request(url: &str, signed: &Signed) -> Result<Vec<u8>, Failure> {
     let wrong = || Failure::usage(format!("`{url}` is not an http:// or https:// URL"), "");
     let rest = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://")).ok_or_else(wrong)?;
@@ -246,11 +242,6 @@ mod tests {
         for none in ["", "[]", "{}", r#"{"event":7}"#, r#"{"event":"a b"}"#, "\u{1b}"] {
             assert_eq!(found(none), None, "{none}");
         }
-    }
-
-    #[test]
-    fn a_word_for_the_shell_holds_anything() {
-        assert_eq!(quoted("it's $HOME"), r"'it'\''s $HOME'");
     }
 
     #[test]

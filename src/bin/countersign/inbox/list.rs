@@ -10,6 +10,7 @@ use crate::exit::Failure;
 use crate::moment;
 use crate::output::Out;
 use crate::runtime;
+use crate::shell;
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
@@ -105,7 +106,7 @@ impl Filters {
 
     /// How they are said on a command line that follows.
     pub(super) fn options(&self) -> String {
-        self.given().map(|(name, value)| format!(" --{name} {value}")).collect()
+        self.given().map(|(name, value)| shell::option(name, value)).collect()
     }
 
     fn given(&self) -> impl Iterator<Item = (&'static str, &str)> {

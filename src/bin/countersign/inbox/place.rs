@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use countersign::inbox::tokio_postgres::Config;
 use countersign::inbox::{Entry, InboxStore as _, Query, Replay, Stats, StoredDelivery};
 use countersign::{PostgresInbox, SqliteInbox, Timestamp};
 
@@ -11,6 +12,7 @@ use crate::exit::Failure;
 use crate::moment;
 use crate::output::{Out, masked};
 use crate::secrets::{Hidden, warn_of_argument};
+use crate::shell;
 
 const FILE_VARIABLE: &str = "COUNTERSIGN_INBOX_SQLITE";
 const URL_VARIABLE: &str = "COUNTERSIGN_INBOX_POSTGRES";
@@ -105,8 +107,9 @@ impl PlaceArgs {
     }
 }
 
+/// Asked of who will read it: a list of settings may have spaces around its `=`, and a URL any letter as `%70`.
 fn holds_password(url: &str) -> bool {
-    masked(url) != url
+    masked(url) != url || url.parse::<Config>().is_ok_and(|config| config.get_password().is_some())
 }
 
 impl Place {
@@ -139,14 +142,14 @@ impl Place {
     pub(super) fn option(&self) -> String {
         match self {
             Self::Postgres { url, schema, said } => {
-                let schema = if schema == SCHEMA { String::new() } else { format!(" --schema {schema}") };
+                let schema = if schema == SCHEMA { String::new() } else { shell::option("schema", schema) };
                 match said {
                     true if holds_password(url.expose()) => format!(" --postgres URL{schema}"),
-                    true => format!(" --postgres {}{schema}", url.expose()),
+                    true => shell::option("postgres", url.expose()) + &schema,
                     false => schema,
                 }
             }
-            Self::Sqlite { path, said: true } => format!(" --sqlite {}", path.display()),
+            Self::Sqlite { path, said: true } => shell::option("sqlite", path),
             Self::Sqlite { said: false, .. } => String::new(),
         }
     }
