@@ -52,14 +52,6 @@ Exit codes:
 /// For a file that this user may not write.
 const AS_RECEIVER: &str = "run this as the receiver's user: whoever only reads an inbox writes to its log's index, too";
 
-/// What a role must be granted to look into an inbox on PostgreSQL and to act on it.
-const GRANTS: &str = "\
-the role of this URL needs, for the schema `countersign`:
-  GRANT USAGE ON SCHEMA countersign TO …;
-  GRANT USAGE ON SEQUENCE countersign.inbox_numbers TO …;
-  GRANT SELECT ON countersign.inbox_schema TO …;
-  GRANT SELECT, INSERT, UPDATE, DELETE ON countersign.inbox, countersign.inbox_delivery TO …;";
-
 /// Why a command did not end well.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
@@ -87,6 +79,9 @@ pub(crate) enum Failure {
     InboxFile(#[from] SqliteInboxError),
     #[error("{0}")]
     InboxServer(#[from] PostgresInboxError),
+    /// The tables of the inbox cannot be looked up: mostly because a right is missing.
+    #[error("{reason}")]
+    InboxTables { reason: PostgresInboxError, grants: String },
     /// By a signal, before it was done.
     #[error("interrupted")]
     Interrupted,
@@ -167,7 +162,7 @@ impl Failure {
             {
                 Some(AS_RECEIVER)
             }
-            Self::InboxServer(PostgresInboxError::Migration(_)) => Some(GRANTS),
+            Self::InboxTables { grants, .. } => Some(grants),
             Self::InboxServer(PostgresInboxError::Missing { .. }) => Some("the schema is that of --schema"),
             Self::InboxServer(PostgresInboxError::Unreachable(_)) => {
                 Some("see whether `psql` gets in with the same URL")
@@ -202,6 +197,7 @@ pub(crate) fn code(failure: &Failure) -> Exit {
         | Failure::File { .. }
         | Failure::InboxFile(_)
         | Failure::InboxServer(_)
+        | Failure::InboxTables { .. }
         | Failure::Keyring(_)
         | Failure::Rotate(_)
         | Failure::Sandbox(_)

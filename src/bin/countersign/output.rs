@@ -177,7 +177,7 @@ impl Out {
         }
         self.note(format!("{} {}", paint(self.notes, BAD.bold(), "error:"), visible_lines(&message)));
         if let Some(help) = help {
-            self.note(format!("{} {help}", paint(self.notes, STRONG, "help:")));
+            self.note(format!("{} {}", paint(self.notes, STRONG, "help:"), visible_lines(help)));
         }
     }
 

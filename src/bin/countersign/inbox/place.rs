@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 use countersign::inbox::tokio_postgres::Config;
-use countersign::inbox::{Entry, InboxStore as _, Query, Replay, Stats, StoredDelivery};
+use countersign::inbox::{Entry, InboxStore as _, PostgresInboxError, Query, Replay, Stats, StoredDelivery};
 use countersign::{PostgresInbox, SqliteInbox, Timestamp};
 
 use crate::exit::Failure;
@@ -112,6 +112,25 @@ fn holds_password(url: &str) -> bool {
     masked(url) != url || url.parse::<Config>().is_ok_and(|config| config.get_password().is_some())
 }
 
+/// What a role must be granted to look into an inbox on PostgreSQL and to act on it.
+fn grants(url: &Hidden, schema: &str) -> String {
+    let config = url.expose().parse::<Config>().unwrap_or_default();
+    let role = config.get_user().map_or_else(|| "…".to_owned(), name);
+    let schema = name(schema);
+    format!(
+        "where a right is missing, the role of this URL needs:\n  \
+         GRANT USAGE ON SCHEMA {schema} TO {role};\n  \
+         GRANT USAGE ON SEQUENCE {schema}.inbox_numbers TO {role};\n  \
+         GRANT SELECT ON {schema}.inbox_schema TO {role};\n  \
+         GRANT SELECT, INSERT, UPDATE, DELETE ON {schema}.inbox, {schema}.inbox_delivery TO {role};"
+    )
+}
+
+/// A name in SQL, whatever it holds.
+fn name(text: &str) -> String {
+    format!("\"{}\"", text.replace('"', "\"\""))
+}
+
 impl Place {
     pub(super) async fn open(&self) -> Result<Store, Failure> {
         self.open_with(Memory { retention: RETENTION, keep_dead: None }).await
@@ -126,7 +145,10 @@ impl Place {
                 if let Some(keep) = keep_dead {
                     builder = builder.keep_dead(keep);
                 }
-                Ok(Store::Postgres(builder.build().await?))
+                Ok(Store::Postgres(builder.build().await.map_err(|reason| match reason {
+                    PostgresInboxError::Migration(_) => Failure::InboxTables { reason, grants: grants(url, schema) },
+                    reason => reason.into(),
+                })?))
             }
             Self::Sqlite { path, .. } => {
                 let mut builder = SqliteInbox::builder(path).existing().busy_timeout(PATIENCE).retention(retention);
