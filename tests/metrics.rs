@@ -131,7 +131,7 @@ fn every_metric_is_in_a_scrape_with_its_value() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let folder = Folder::new();
     let file = folder.file();
-    let inbox = Inbox::new(SqliteInbox::open(&file).unwrap()).clock(clock.clone());
+    let inbox = Inbox::new(SqliteInbox::open(&file).unwrap()).clock(clock.clone()).named("kept");
     let kept = Receiver::builder(scheme(), keyring()).inbox::<common::Event, _>(inbox.clone()).clock(clock.clone());
     let kept = kept.build().unwrap();
     let readiness = Readiness::builder().receiver(&receiver).build();
@@ -252,7 +252,7 @@ fn every_metric_is_in_a_scrape_with_its_value() {
     seen.expect("countersign_inbox_deliveries", &[engine, ("state", "dead")], 1.0);
     seen.expect("countersign_inbox_oldest_seconds", &[engine], 0.0);
     seen.expect("countersign_dead_letters_total", &[source, ("reason", "permanent")], 1.0);
-    seen.expect("countersign_attempts_total", &[source, ("result", "done")], 4.0);
+    seen.expect("countersign_attempts_total", &[("inbox", "kept"), engine, source, ("result", "done")], 4.0);
     seen.expect("countersign_attempts_total", &[source, ("result", "lost")], 2.0);
     seen.expect("countersign_attempts_needed_count", &[source, ("result", "done")], 4.0);
     seen.expect("countersign_attempts_needed_sum", &[source, ("result", "done")], 1.0 + 2.0 + 2.0 + 2.0);

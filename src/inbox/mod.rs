@@ -118,8 +118,9 @@ impl<E: WebhookEvent, S: InboxStore> Inbox<E, S> {
         Self { answer_within: limit, ..self }
     }
 
-    /// What metrics call it: the label `inbox` of its gauges, which is empty unless set. For a program with several inboxes
-    /// of one engine, whose gauges would be one series otherwise. A word of the program's own, such as the provider's name.
+    /// What metrics call it: the label `inbox` of its gauges and attempts, which is empty unless set. For a program with
+    /// several inboxes of one engine, whose gauges would be one series otherwise. A word of the program's own, such as the
+    /// provider's name, and the same in every process that works on this inbox or samples it.
     #[must_use]
     pub fn named(self, name: impl Into<Arc<str>>) -> Self {
         Self { name: name.into(), ..self }

@@ -120,9 +120,9 @@ meters! {
         to::FORGOTTEN.with([], |counter| counter.increment(1));
     }
 
-    /// An attempt has ended; `number` where it was the last of its delivery.
-    fn attempted(source: &str, result: &'static str, number: Option<u32>) {
-        to::ATTEMPTS.with([source, result], |counter| counter.increment(1));
+    /// An attempt in an inbox has ended; `number` where it was the last of its delivery.
+    fn attempted(inbox: &str, engine: &'static str, source: &str, result: &'static str, number: Option<u32>) {
+        to::ATTEMPTS.with([inbox, engine, source, result], |counter| counter.increment(1));
         if let Some(number) = number {
             to::ATTEMPTS_NEEDED.with([source, result], |histogram| histogram.record(f64::from(number)));
         }

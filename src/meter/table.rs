@@ -107,7 +107,7 @@ metrics! {
         = "The age of the oldest delivery that is neither done nor dead; 0 when there is none.";
     SAMPLED: Gauge "countersign_inbox_sampled_timestamp_seconds" in "seconds" by ["inbox", "engine"]
         = "When the inbox was last looked at, in seconds since 1970.";
-    ATTEMPTS: Counter "countersign_attempts_total" in "attempts" by ["source", "result"]
+    ATTEMPTS: Counter "countersign_attempts_total" in "attempts" by ["inbox", "engine", "source", "result"]
         = "Attempts of workers that have ended.";
     ATTEMPTS_NEEDED: Histogram "countersign_attempts_needed" in "attempts" by ["source", "result"] buckets TIMES
         = "How many attempts deliveries had when they were done or dead.";

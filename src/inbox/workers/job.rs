@@ -235,7 +235,7 @@ impl<E: WebhookEvent, S: InboxStore, P: Promise<E, S>> Crew<E, S, P> {
         let releasing = self.inbox.store().release(&task.lease, self.now());
         match timed(named::<S>(), "release", releasing).await {
             Ok(Settled::Current) => {
-                meter::attempted(task.source.as_str(), "released", None);
+                self.attempted(task, "released", None);
                 Ended::Released
             }
             Ok(Settled::Superseded) => self.lost(task, "settling"),
@@ -305,21 +305,25 @@ impl<E: WebhookEvent, S: InboxStore, P: Promise<E, S>> Crew<E, S, P> {
 
     fn counted(&self, task: &Task, how: Recorded) -> Recorded {
         let last = (how != Recorded::Retry).then_some(task.lease.attempt);
-        meter::attempted(task.source.as_str(), how.as_str(), last);
+        self.attempted(task, how.as_str(), last);
         how
     }
 
     /// Somebody else has the delivery.
     fn lost(&self, task: &Task, noticed: &'static str) -> Ended {
         meter::lease_lost(S::ENGINE, noticed);
-        meter::attempted(task.source.as_str(), "lost", None);
+        self.attempted(task, "lost", None);
         Ended::Lost
     }
 
     /// The lease will run out.
     fn unrecorded(&self, task: &Task) -> Ended {
-        meter::attempted(task.source.as_str(), "unrecorded", None);
+        self.attempted(task, "unrecorded", None);
         Ended::Lost
+    }
+
+    fn attempted(&self, task: &Task, result: &'static str, number: Option<u32>) {
+        meter::attempted(&self.inbox.name, S::ENGINE, task.source.as_str(), result, number);
     }
 }
 
