@@ -17,7 +17,7 @@ use common::{Event, NOW, Probe, Server, Setup, keyring, scheme, signed, signed_w
 use counted::Counted;
 use countersign::inbox::rusqlite::Connection;
 use countersign::inbox::{
-    Backoff, Entry, Inbox, InboxStore, Query, Replay, SqliteEffects, SqliteInbox, State, TransactionalHandlers,
+    Backoff, Entry, Inbox, InboxStore, Query, Replay, SqliteEffects, SqliteInbox, State, TransactionalHandlers, Wanted,
 };
 use countersign::testing::FakeClock;
 use countersign::{
@@ -325,20 +325,25 @@ async fn no_more_run_at_once_than_were_allowed() {
 
 #[tokio::test]
 async fn a_lease_is_renewed_for_as_long_as_its_handler_runs() {
-    let (probe, folder) = (Probe::default(), Folder::new());
-    let inbox = inbox(&folder);
+    let (probe, folder, clock) = (Probe::default(), Folder::new(), FakeClock::at(NOW));
+    let inbox = inbox(&folder).clock(clock.clone());
     let lease = Duration::from_millis(300);
-    let crew = || inbox.workers(probe.clone()).lease(lease).look_every(Duration::from_millis(20)).start().unwrap();
-    let (one, other) = (crew(), crew());
+    let workers = inbox.workers(probe.clone()).lease(lease).start().unwrap();
     assert_eq!(deliver(&receiver(&inbox), "slow", job("gate")).await, 200);
     probe.started().await;
-    tokio::time::sleep(lease * 4).await;
-    assert_eq!(probe.runs("slow"), 1, "nobody else took it");
+    let held_until = async || entries(&inbox, State::Running).await[0].due_at;
+    for _ in 0..4 {
+        let former = held_until().await;
+        let now = clock.advance(lease * 2 / 3);
+        until("the lease to be renewed", async || held_until().await > former).await;
+        // As another process would ask.
+        let wanted = Wanted { limit: 1, lease, max_attempts: 9 };
+        assert_eq!(inbox.store().claim(wanted, now).await.unwrap().leased.len(), 0, "somebody else took it");
+    }
     probe.open_gate(1);
     until_count(&inbox, State::Done, 1).await;
-    assert_eq!(entries(&inbox, State::Done).await[0].attempts, 1);
-    one.drain(Duration::from_secs(5)).await;
-    other.drain(Duration::from_secs(5)).await;
+    assert_eq!((probe.runs("slow"), entries(&inbox, State::Done).await[0].attempts), (1, 1));
+    workers.drain(Duration::from_secs(5)).await;
 }
 
 #[tokio::test]
