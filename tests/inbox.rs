@@ -9,6 +9,7 @@ mod counted;
 mod inbox_common;
 
 use std::collections::{HashMap, HashSet};
+use std::pin::pin;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
@@ -24,6 +25,7 @@ use countersign::{
     Clock, Delivery, Disposition, Fingerprint, HandlerError, Handlers, Keyring, NoHandlers, Outcome, Receiver,
     RequestView, Scheme, Secret, SystemClock, Verifier,
 };
+use futures_util::FutureExt;
 use inbox_common::{Folder, until};
 use tokio::sync::Semaphore;
 
@@ -356,11 +358,11 @@ async fn draining_lets_handlers_end_and_gives_back_what_takes_too_long() {
     assert_eq!(deliver(&receiver, "hangs", job("hang_once")).await, 200);
     probe.started().await;
     probe.started().await;
-    let drain = tokio::spawn(workers.drain(Duration::from_millis(500)));
-    tokio::time::sleep(Duration::from_millis(50)).await;
+    let mut drain = pin!(workers.drain(Duration::from_secs(4)));
+    assert!((&mut drain).now_or_never().is_none(), "it has begun, and waits");
     assert_eq!(deliver(&receiver, "late", job("ok")).await, 200, "the inbox goes on accepting");
     probe.open_gate(1);
-    let drained = drain.await.unwrap();
+    let drained = drain.await;
     assert_eq!((drained.finished, drained.released), (1, 1));
     let pending = entries(&inbox, State::Pending).await;
     assert_eq!(pending.iter().map(|entry| entry.attempts).collect::<Vec<_>>(), [0, 0], "no attempt was lost");
