@@ -216,9 +216,10 @@ fn a_store_that_does_not_answer_in_time_is_not_ready_and_asked_one_at_a_time() {
 /// The thread that looks at the stores is blocked by something else, and nobody on any other hears of it.
 #[test]
 fn a_thread_that_is_blocked_does_not_hang_the_probes_of_others() {
-    let within = Duration::from_millis(200);
+    // The first probe has twice as long to come, or another look is begun for it.
+    let within = Duration::from_secs(2);
     let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let store = Handle(Arc::new(Slow { takes: within / 2, ..Slow::default() }));
+    let store = Handle(Arc::new(Slow { takes: within / 20, ..Slow::default() }));
     let readiness = Readiness::builder().receiver(&receiver_with(store.clone())).within(within).build();
     let (let_go, blocked) = std::sync::mpsc::channel::<()>();
     let (looks, asked) = (readiness.clone(), store.clone());
