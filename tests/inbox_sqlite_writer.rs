@@ -14,9 +14,8 @@ use countersign::inbox::{
     Accepted, CommitError, InboxError, InboxStore, Incoming, Lease, Replay, SqliteInbox, TransactionalStore, Wanted,
 };
 use countersign::{Clock, Settled, SystemClock};
-use futures_util::FutureExt;
-use futures_util::future::{BoxFuture, join_all};
-use inbox_common::{Folder, incoming};
+use futures_util::future::{BoxFuture, FutureExt, join_all};
+use inbox_common::{Folder, incoming, until};
 use tokio::sync::{MutexGuard, oneshot};
 
 const MIB: usize = 1024 * 1024;
@@ -129,25 +128,30 @@ async fn what_waits_is_bounded_in_bytes_and_what_nobody_waits_for_makes_room_and
     let _alone = count_commits().await;
     let folder = Folder::new();
     let (inbox, blocker) = held_up(&folder);
-    let large = 16 * MIB;
-    // The first is at the lock already; four more fill the queue.
-    let first = waiting(&inbox, of_size("first", large));
-    settle().await;
-    let given_up: Vec<_> = (0..4).map(|number| waiting(&inbox, of_size(&format!("msg_{number}"), large))).collect();
-    settle().await;
-    let refused = inbox.accept(of_size("too_much", large), SystemClock.now()).await.unwrap_err();
+    // Four have room, headers included, and five have not.
+    let large = 15 * MIB;
+    let accept = |id: &str| Box::pin(inbox.accept(of_size(id, large), SystemClock.now()));
+    let mut first = accept("first");
+    assert!((&mut first).now_or_never().is_none());
+    // Four more fill the queue, as soon as the first is at the lock.
+    let mut given_up = Vec::new();
+    until("room for four", async || {
+        let mut next = accept(&format!("msg_{}", given_up.len()));
+        if (&mut next).now_or_never().is_none() {
+            given_up.push(next);
+        }
+        given_up.len() == 4
+    })
+    .await;
+    let refused = accept("too_much").await.unwrap_err();
     assert!(matches!(refused, InboxError::Full), "{refused}");
 
-    for task in &given_up {
-        task.abort();
-    }
-    settle().await;
-    let second = waiting(&inbox, of_size("second", large));
-    settle().await;
-    assert!(!second.is_finished(), "there is room for it again");
+    drop(given_up);
+    let mut second = accept("second");
+    assert!((&mut second).now_or_never().is_none(), "there is room for it again");
     blocker.execute_batch("ROLLBACK").unwrap();
     for accepted in [first, second] {
-        assert_eq!(accepted.await.unwrap().unwrap(), Accepted::New);
+        assert_eq!(accepted.await.unwrap(), Accepted::New);
     }
     assert_eq!(inbox.stats().await.unwrap().pending, 2);
 }
