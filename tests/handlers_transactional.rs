@@ -3,15 +3,14 @@
 #![cfg(all(feature = "macros", feature = "sqlite", feature = "testing"))]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
-#[path = "inbox_common/counted.rs"]
-mod counted;
 mod inbox_common;
+#[path = "common/scripted.rs"]
+mod scripted;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use counted::Counted;
 use countersign::inbox::rusqlite::Connection;
 use countersign::inbox::{
     Accepted, Backoff, Inbox, InboxStore, Incoming, Query, SqliteEffects, SqliteInbox, State, TransactionalHandlers,
@@ -21,6 +20,7 @@ use countersign::{
     handlers,
 };
 use inbox_common::{Folder, incoming, until};
+use scripted::Scripted;
 
 #[derive(Debug, WebhookEvent)]
 #[event(tag = "event", content = "data")]
@@ -202,8 +202,7 @@ impl TransactionalHandlers<SqliteEffects> for Picky {
 #[tokio::test]
 async fn for_an_event_that_nobody_wants_no_transaction_is_begun_and_nothing_decoded() {
     let folder = Folder::new();
-    let begun = Arc::new(AtomicU64::new(0));
-    let store = Counted { begun: Arc::clone(&begun), ..Counted::new(SqliteInbox::open(folder.file()).unwrap()) };
+    let (store, begun) = Scripted::counting(SqliteInbox::open(folder.file()).unwrap(), "begin");
     for (id, event_type, data) in
         [("msg_1", "refunded", r#""no payment""#), ("msg_2", "paid", r#"{"amount":1}"#), ("msg_3", "closed", "[]")]
     {

@@ -4,18 +4,17 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 mod common;
-#[path = "inbox_common/counted.rs"]
-mod counted;
 mod inbox_common;
+#[path = "common/scripted.rs"]
+mod scripted;
 
 use std::collections::{HashMap, HashSet};
 use std::pin::pin;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
 use common::{Event, NOW, Probe, Server, Setup, keyring, scheme, signed, signed_with};
-use counted::Counted;
 use countersign::inbox::rusqlite::Connection;
 use countersign::inbox::{
     Backoff, Entry, Inbox, InboxStore, Query, Replay, SqliteEffects, SqliteInbox, State, TransactionalHandlers, Wanted,
@@ -27,6 +26,7 @@ use countersign::{
 };
 use futures_util::FutureExt;
 use inbox_common::{Folder, until};
+use scripted::Scripted;
 use tokio::sync::Semaphore;
 
 type Durable = Receiver<NoHandlers, Inbox<Event, SqliteInbox>>;
@@ -246,9 +246,8 @@ async fn workers_wake_up_at_once_and_for_what_is_due_without_looking_all_the_tim
     let receiver = receiver(&inbox);
     let hour = Duration::from_hours(1);
     let pause = Backoff { shortest: Duration::from_millis(300), longest: Duration::from_millis(600) };
-    let claims = Arc::new(AtomicU64::new(0));
-    let counted = Inbox::new(Counted { claims: Arc::clone(&claims), ..Counted::new(inbox.store().clone()) });
-    let workers = counted.workers(probe.clone()).look_every(hour).backoff(pause).start().unwrap();
+    let (counted, claims) = Scripted::counting(inbox.store().clone(), "claim");
+    let workers = Inbox::new(counted).workers(probe.clone()).look_every(hour).backoff(pause).start().unwrap();
     tokio::time::sleep(Duration::from_millis(50)).await;
     let accepted = Instant::now();
     assert_eq!(deliver(&receiver, "bell", job("fail_once")).await, 200);

@@ -4,6 +4,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use countersign::inbox::{
@@ -37,6 +38,17 @@ pub struct Scripted {
 impl Scripted {
     pub fn new(inner: SqliteInbox, script: impl Fn(&'static str) -> Answer + Send + Sync + 'static) -> Self {
         Self { inner, script: Arc::new(script) }
+    }
+
+    /// Does all that it is asked, and counts how often that is `operation`.
+    pub fn counting(inner: SqliteInbox, operation: &'static str) -> (Self, Arc<AtomicU64>) {
+        let count = Arc::new(AtomicU64::new(0));
+        let counted = Arc::clone(&count);
+        let store = Self::new(inner, move |asked| {
+            counted.fetch_add(u64::from(asked == operation), Ordering::SeqCst);
+            Answer::Good
+        });
+        (store, count)
     }
 
     async fn ask<T, E: From<InboxError>>(
