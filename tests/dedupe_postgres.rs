@@ -95,23 +95,15 @@ async fn a_server_that_goes_away_is_an_error_and_is_found_again() {
     outages(&store, &mut server, true).await;
 }
 
-/// Its kernel keeps what it does not take up. When it goes on, it works through all of it, one process for each, before it
-/// comes to those that somebody still waits for.
+/// When it goes on, it works through all that its kernel has kept, one process for each, before it comes to those that
+/// somebody still waits for.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_frozen_server_is_not_flooded_with_connections() {
     let mut server = Postgres::start();
     let proxy = Proxy::to(server.port());
     let store = store(&server.url().replace(&server.port().to_string(), &proxy.port.to_string())).await;
-    server.freeze();
-    let (before, end) = (proxy.opened(), Instant::now() + Duration::from_secs(4));
-    let ask = async |number| while Instant::now() < end && claim(&store, &key("flood", number)).await.is_err() {};
-    join_all((0..24).map(ask)).await;
-    let opened = proxy.opened() - before;
-    println!("{opened} connections were opened in 4 s");
     // Each of the pool's eight once, and then one at a time; without that, some 64.
-    assert!((1..=32).contains(&opened), "{opened} connections were opened to a server that takes up none");
-    server.thaw();
-    done(&store, &key("flood", 100)).await;
+    claims::flood(&store, &mut server, &proxy, 32).await;
 }
 
 #[test]

@@ -10,11 +10,10 @@ mod common;
 mod servers;
 
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use claims::{LEASE, claim, done, key, new_claim, now, outages, until_it_answers};
 use countersign::{Claimed, DedupeStore, RedisStore, RedisStoreError, Settled, StoreError};
-use futures_util::future::join_all;
 use servers::{Outage, Proxy, Redis};
 
 /// A server that all tests share which do nothing to it.
@@ -247,22 +246,13 @@ fn a_store_outlives_the_runtime_that_it_was_built_on() {
     assert!(matches!(runtime().block_on(until_it_answers(&store, &key("home", 0))), Claimed::New(_)));
 }
 
-/// Its kernel keeps what it does not take up, and all of it is worked through when it goes on.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_frozen_server_is_not_flooded_with_connections() {
     let mut server = Redis::start();
     let proxy = Proxy::to(server.port());
     let store = store(&server.url().replace(&server.port().to_string(), &proxy.port.to_string())).await;
-    server.freeze();
-    let (before, end) = (proxy.opened(), Instant::now() + Duration::from_secs(4));
-    let ask = async |number| while Instant::now() < end && claim(&store, &key("flood", number)).await.is_err() {};
-    join_all((0..24).map(ask)).await;
-    let opened = proxy.opened() - before;
-    println!("{opened} connections were opened in 4 s");
     // One after the other: given up after a second, or after half of one where it was not made by then.
-    assert!((1..=16).contains(&opened), "{opened} connections were opened to a server that takes up none");
-    server.thaw();
-    done(&store, &key("flood", 100)).await;
+    claims::flood(&store, &mut server, &proxy, 16).await;
 }
 
 #[tokio::test]

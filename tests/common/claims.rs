@@ -283,6 +283,20 @@ pub async fn swallowed<S: DedupeStore>(store: &S, proxy: &Proxy) {
     }
 }
 
+/// A server that is frozen, behind `proxy`, and asked by many for 4 s: its kernel keeps what nobody takes up, and all of it is
+/// worked through when it goes on. At most so many connections are opened meanwhile.
+pub async fn flood<S: DedupeStore, O: Outage>(store: &S, server: &mut O, proxy: &Proxy, most: u32) {
+    server.freeze();
+    let (before, end) = (proxy.opened(), Instant::now() + Duration::from_secs(4));
+    let ask = async |number| while Instant::now() < end && claim(store, &key("flood", number)).await.is_err() {};
+    join_all((0..24).map(ask)).await;
+    let opened = proxy.opened() - before;
+    println!("{opened} connections were opened in 4 s");
+    assert!((1..=most).contains(&opened), "{opened} connections were opened to a server that takes up none");
+    server.thaw();
+    done(store, &key("flood", 100)).await;
+}
+
 // 64 at once, in one process and in several.
 
 pub const COPIES: usize = 64;
