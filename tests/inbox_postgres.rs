@@ -7,36 +7,19 @@
 mod servers;
 
 mod inbox_common;
+#[path = "inbox_common/postgres.rs"]
+mod postgres;
 
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use countersign::inbox::tokio_postgres::{self, Client, NoTls};
+use countersign::inbox::tokio_postgres::{Client, NoTls};
 use countersign::inbox::{Accepted, CommitError, InboxStore, Lease, State, TransactionalStore, Wanted};
-use countersign::{Clock, HandlerError, PostgresInbox, Settled, SystemClock, Timestamp};
+use countersign::{HandlerError, PostgresInbox, Settled, Timestamp};
 use futures_util::future::join_all;
 use inbox_common::{incoming, until};
-use servers::Postgres;
+use postgres::{admin, now, schema, shared};
 
 const WANTED: Wanted = Wanted { limit: 10, lease: Duration::from_secs(30), max_attempts: 5 };
-
-/// A server that all tests share which do nothing to it.
-fn shared() -> String {
-    static SHARED: OnceLock<Postgres> = OnceLock::new();
-    SHARED.get_or_init(Postgres::start).url()
-}
-
-fn now() -> Timestamp {
-    SystemClock.now()
-}
-
-/// A connection past the inbox.
-async fn admin(url: &str) -> Client {
-    let (client, connection) = tokio_postgres::connect(url, NoTls).await.unwrap();
-    tokio::spawn(connection);
-    client
-}
 
 async fn keep(inbox: &PostgresInbox, id: &str) {
     assert_eq!(inbox.accept(incoming(id), now()).await.unwrap(), Accepted::New, "{id}");
@@ -51,12 +34,6 @@ async fn lease(inbox: &PostgresInbox, now: Timestamp) -> Lease {
 
 async fn count(admin: &Client, table: &str) -> i64 {
     admin.query_one(&format!("SELECT count(*) FROM {table}"), &[]).await.unwrap().get(0)
-}
-
-/// A schema that nobody else has.
-fn schema() -> String {
-    static NEXT: AtomicU64 = AtomicU64::new(0);
-    format!("inbox_{}", NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
 /// For what is not about time, on a machine that has little of it.

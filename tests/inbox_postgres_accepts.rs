@@ -7,42 +7,19 @@
 mod servers;
 
 mod inbox_common;
+#[path = "inbox_common/postgres.rs"]
+mod postgres;
 
 use std::io::Write;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use countersign::inbox::tokio_postgres::{self, Client, NoTls};
-use countersign::inbox::{Accepted, InboxStore, Incoming, Wanted};
-use countersign::{Clock, PostgresInbox, Settled, SystemClock, Timestamp};
+use countersign::inbox::tokio_postgres::Client;
+use countersign::inbox::{Accepted, InboxStore, Wanted};
+use countersign::{PostgresInbox, Settled};
 use futures_util::future::join_all;
 use inbox_common::{incoming, until};
-use servers::Postgres;
-
-fn shared() -> String {
-    static SHARED: OnceLock<Postgres> = OnceLock::new();
-    SHARED.get_or_init(Postgres::start).url()
-}
-
-fn schema() -> String {
-    static NEXT: AtomicU64 = AtomicU64::new(0);
-    format!("accepts_{}", NEXT.fetch_add(1, Ordering::Relaxed))
-}
-
-fn now() -> Timestamp {
-    SystemClock.now()
-}
-
-async fn admin(url: &str) -> Client {
-    let (client, connection) = tokio_postgres::connect(url, NoTls).await.unwrap();
-    tokio::spawn(connection);
-    client
-}
-
-fn of_entity(id: &str, entity: &str) -> Incoming {
-    Incoming { entity: Some(entity.to_owned()), ..incoming(id) }
-}
+use postgres::{admin, now, number, of_entity, schema, shared};
 
 /// Counts the statements that write deliveries, those that fail included, and the locks of entities that each holds.
 async fn counted(admin: &Client, schema: &str) {
@@ -58,10 +35,6 @@ async fn counted(admin: &Client, schema: &str) {
             EXECUTE FUNCTION {schema}.count()"
     );
     admin.batch_execute(&count).await.unwrap();
-}
-
-async fn number(admin: &Client, question: &str) -> i64 {
-    admin.query_one(question, &[]).await.unwrap().get(0)
 }
 
 /// Somebody else is about to accept the same delivery, and does not come to an end.

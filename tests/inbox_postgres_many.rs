@@ -7,28 +7,26 @@
 mod servers;
 
 mod inbox_common;
+#[path = "inbox_common/postgres.rs"]
+mod postgres;
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use countersign::inbox::tokio_postgres::{self, Client, NoTls};
+use countersign::inbox::tokio_postgres::NoTls;
 use countersign::inbox::{
-    Accepted, InboxError, InboxStore, Incoming, PostgresInboxError, Query, Replay, State, TransactionalStore, Wanted,
+    Accepted, InboxError, InboxStore, PostgresInboxError, Query, Replay, State, TransactionalStore, Wanted,
 };
-use countersign::{Clock, PostgresInbox, Settled, SystemClock, Timestamp};
+use countersign::{PostgresInbox, Settled};
 use futures_util::future::join_all;
 use inbox_common::{incoming, until};
+use postgres::{admin, now, of_entity, schema, shared};
 use servers::{Outage, Postgres, Proxy};
 
 const WANTED: Wanted = Wanted { limit: 10, lease: Duration::from_secs(30), max_attempts: 5 };
 const SECOND: Duration = Duration::from_secs(1);
-
-fn shared() -> String {
-    static SHARED: OnceLock<Postgres> = OnceLock::new();
-    SHARED.get_or_init(Postgres::start).url()
-}
 
 /// What a call may take, and a lock a third of it: what it is unless told in the long forms, with time to spare in the
 /// short one.
@@ -41,21 +39,6 @@ fn rounds(short: usize) -> usize {
     std::env::var("COUNTERSIGN_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(short)
 }
 
-fn schema() -> String {
-    static NEXT: AtomicU64 = AtomicU64::new(0);
-    format!("many_{}", NEXT.fetch_add(1, Ordering::Relaxed))
-}
-
-fn now() -> Timestamp {
-    SystemClock.now()
-}
-
-async fn admin(url: &str) -> Client {
-    let (client, connection) = tokio_postgres::connect(url, NoTls).await.unwrap();
-    tokio::spawn(connection);
-    client
-}
-
 /// As many processes would have it: each its own connections, its own queue, its own bell.
 async fn stores(url: &str, schema: &str, count: usize) -> Vec<PostgresInbox> {
     let patient = || {
@@ -63,10 +46,6 @@ async fn stores(url: &str, schema: &str, count: usize) -> Vec<PostgresInbox> {
         builder.response_timeout(Duration::from_secs(10)).build()
     };
     join_all((0..count).map(|_| patient())).await.into_iter().map(Result::unwrap).collect()
-}
-
-fn of_entity(id: &str, entity: &str) -> Incoming {
-    Incoming { entity: Some(entity.to_owned()), ..incoming(id) }
 }
 
 // Many at once.
