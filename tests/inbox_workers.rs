@@ -91,14 +91,16 @@ async fn what_a_claim_tells_after_its_leases_have_run_out_is_leased_anew_before_
 #[tokio::test]
 async fn what_somebody_took_before_a_late_claim_was_told_of_it_does_not_run_here() {
     let (probe, folder, clock) = (Probe::default(), Folder::new(), FakeClock::at(NOW));
-    let (stalled, thief) = (clock.clone(), open(&folder));
+    let (stalled, thief, stolen) = (clock.clone(), open(&folder), Arc::new(AtomicBool::new(false)));
+    let done = Arc::clone(&stolen);
     let store = Scripted::new(open(&folder), move |operation| match operation {
         "claim" if stalled.now() == NOW => {
-            let (clock, thief) = (stalled.clone(), thief.clone());
+            let (clock, thief, done) = (stalled.clone(), thief.clone(), Arc::clone(&done));
             Answer::Late(Box::pin(async move {
                 let now = clock.advance(LEASE * 2);
                 let batch = thief.claim(Wanted { limit: 9, lease: LEASE * 9, max_attempts: 20 }, now).await.unwrap();
                 assert_eq!(batch.leased.len(), 1);
+                done.store(true, Ordering::SeqCst);
             }))
         }
         _ => Answer::Good,
@@ -106,7 +108,7 @@ async fn what_somebody_took_before_a_late_claim_was_told_of_it_does_not_run_here
     keep(&store, "taken", "ok").await;
     let inbox = Inbox::<Event, _>::new(store.clone()).clock(clock.clone());
     let workers = inbox.workers(probe.clone()).lease(LEASE).start().unwrap();
-    until("the claim", async || clock.now() > NOW).await;
+    until("the theft", async || stolen.load(Ordering::SeqCst)).await;
     keep(&store, "ours", "ok").await;
     until_count(&store, State::Done, 1).await;
     workers.drain(Duration::from_secs(5)).await;
