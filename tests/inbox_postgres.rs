@@ -18,6 +18,7 @@ use countersign::{HandlerError, PostgresInbox, Settled, Timestamp};
 use futures_util::future::join_all;
 use inbox_common::{incoming, until};
 use postgres::{admin, now, schema, shared};
+use servers::Postgres;
 
 const WANTED: Wanted = Wanted { limit: 10, lease: Duration::from_secs(30), max_attempts: 5 };
 
