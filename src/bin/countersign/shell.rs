@@ -69,8 +69,8 @@ mod tests {
     #[cfg(unix)]
     #[test]
     fn a_word_that_is_no_text_is_told_by_its_bytes() {
-        let path = std::os::unix::ffi::OsStrExt::from_bytes(b"in\xffbox");
-        assert_eq!(word::<&OsStr>(path), r"$'in\377box'");
+        let path: &OsStr = std::os::unix::ffi::OsStrExt::from_bytes(b"in\xffbox");
+        assert_eq!(word(path), r"$'in\377box'");
     }
 
     #[test]
