@@ -55,6 +55,7 @@ caught! {
     knows_no_entities: NoEntities by deliveries_of_one_entity_run_in_order_one_at_a_time,
     leases_one_delivery_to_two: LeasesTwice by of_64_claims_at_once_each_delivery_goes_to_one,
     leases_suspects_together: NoSuspects by what_ended_twice_without_a_word_runs_beside_no_other_such,
+    lists_those_of_every_entity: ListsEveryEntity by entries_are_listed_by_entity_and_tenant,
     never_gives_up_a_lease: EternalLease by a_lease_that_ran_out_is_given_again_under_another_token,
     never_rings: NeverRings by the_bell_rings_when_something_is_due,
     pings_a_delivery_away: PingsAway by a_ping_is_answered_and_changes_nothing,
@@ -76,6 +77,7 @@ enum Mistake {
     ForgetsEarly,
     IgnoresBody,
     LeasesTwice,
+    ListsEveryEntity,
     NeverRings,
     NoEntities,
     NoError,
@@ -196,6 +198,8 @@ impl InboxStore for Wrong {
     }
 
     async fn list(&self, query: Query) -> Result<Vec<Entry>, InboxError> {
+        let mut query = query;
+        query.entity.take_if(|_| self.mistake == Mistake::ListsEveryEntity);
         self.inbox.list(query).await
     }
 

@@ -35,7 +35,8 @@ pub struct Entry {
     pub delivery_id: Option<DeliveryId>,
     /// The event's type.
     pub event_type: Option<EventType>,
-    /// What it is serialised by.
+    /// What it is serialised by: an [`Inbox`](crate::inbox::Inbox) has source, tenant and entity here, with a space after
+    /// each of the first two, and a digest in place of an entity that is long or not printable.
     pub entity: Option<String>,
     /// When it was verified and accepted.
     pub received_at: Timestamp,
@@ -57,10 +58,15 @@ pub struct Query {
     pub state: Option<State>,
     /// Those of this sender.
     pub source: Option<Source>,
+    /// Those whose signature was verified by the keys of this tenant.
+    pub tenant: Option<TenantId>,
     /// Those of this type.
     pub event_type: Option<EventType>,
     /// Those under this id of the sender's: one, unless several senders or tenants use the same.
     pub delivery_id: Option<DeliveryId>,
+    /// Those that are serialised by this, as [`Entry::entity`] has it: the first that is neither done nor dead is the one
+    /// that the others wait for.
+    pub entity: Option<String>,
     /// Those that were done, or given up, at this moment or before it.
     pub finished_until: Option<Timestamp>,
     /// Those behind this number: the last one of the page before.
@@ -120,8 +126,10 @@ impl Query {
         Self {
             state: None,
             source: None,
+            tenant: None,
             event_type: None,
             delivery_id: None,
+            entity: None,
             finished_until: None,
             after: 0,
             before: None,
@@ -159,6 +167,12 @@ impl Query {
         Self { source: Some(source), ..self }
     }
 
+    /// The same, of this tenant.
+    #[must_use]
+    pub fn tenant(self, tenant: TenantId) -> Self {
+        Self { tenant: Some(tenant), ..self }
+    }
+
     /// The same, of this type.
     #[must_use]
     pub fn event_type(self, event_type: EventType) -> Self {
@@ -169,6 +183,12 @@ impl Query {
     #[must_use]
     pub fn delivery_id(self, id: DeliveryId) -> Self {
         Self { delivery_id: Some(id), ..self }
+    }
+
+    /// The same, serialised by this, as [`Entry::entity`] has it.
+    #[must_use]
+    pub fn entity(self, entity: impl Into<String>) -> Self {
+        Self { entity: Some(entity.into()), ..self }
     }
 
     /// The same, done or given up at `moment` or before it.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use countersign::inbox::rusqlite::Connection;
 use countersign::inbox::{Accepted, InboxError, InboxStore, Incoming, Lease, State, Wanted};
-use countersign::{Clock, EventType, Settled, SqliteInbox, SystemClock, Timestamp};
+use countersign::{Clock, EventType, Settled, SqliteInbox, SystemClock, TenantId, Timestamp};
 use serde_json::{Value, json};
 
 use crate::inbox_common::incoming;
@@ -14,6 +14,9 @@ use crate::support::{Cli, Ran, at_terminal, cli, folder, until};
 
 /// Clears the screen, and asks the terminal to type for its user.
 pub(crate) const HOSTILE: &str = "boom \u{1b}[2J\u{1b}[6n\u{202e}\r\nsecond line";
+
+/// One that no inbox would make, which has every entity printable.
+pub(crate) const ENTITY: &str = "test:\u{1b}]0;ent\u{7}";
 
 const DONE: i64 = 2;
 const RUNNING: i64 = 3;
@@ -63,7 +66,9 @@ pub(crate) async fn fill(store: &impl InboxStore) {
     ];
     keep(store, dead).await;
     current(store.dead(&lease(store).await, HOSTILE, now()).await);
-    keep(store, incoming("msg_done")).await;
+    let mut done = incoming("msg_done");
+    done.delivery.tenant = Some(TenantId::new("acme").expect("a tenant"));
+    keep(store, done).await;
     current(store.complete(&lease(store).await, now()).await);
     keep(store, incoming("msg_running")).await;
     let _running = lease(store).await;
@@ -71,7 +76,7 @@ pub(crate) async fn fill(store: &impl InboxStore) {
     let due = now().saturating_add(Duration::from_hours(1));
     current(store.retry(&lease(store).await, due, "the ledger is locked", now()).await);
     for id in ["msg_next", "msg_behind"] {
-        let mut of_one = Incoming { entity: Some("test:\u{1b}]0;ent\u{7}".to_owned()), ..incoming(id) };
+        let mut of_one = Incoming { entity: Some(ENTITY.to_owned()), ..incoming(id) };
         of_one.delivery.event_type = Some(EventType::from_static("other.type"));
         keep(store, of_one).await;
     }
@@ -155,6 +160,11 @@ fn a_list_is_filtered_and_paged_and_one_entry_a_line_for_machines() {
     assert_eq!(listed(&["--source", "test"]).len(), 6);
     assert_eq!(listed(&["--source", "nobody"]), [0; 0]);
     assert_eq!(listed(&["--delivery-id", "msg_again"]), [4]);
+    assert_eq!(listed(&["--entity", ENTITY]), [5, 6]);
+    assert_eq!(listed(&["--entity", ENTITY, "--state", "pending"]), [5]);
+    assert_eq!(listed(&["--entity", "test"]), [0; 0]);
+    assert_eq!(listed(&["--tenant", "acme"]), [2]);
+    assert_eq!(listed(&["--tenant", "acme", "--entity", ENTITY]), [0; 0]);
     let again = json(&path, &["list", "--delivery-id", "msg_again"]).good().json();
     let received = "2026-09-21T14:13:20.000Z";
     assert!(again["due_at"].as_str().is_some_and(|due| due > received), "{again}");
@@ -233,8 +243,11 @@ fn an_entry_is_shown_without_its_body_and_its_signature_unless_they_are_asked_fo
     inbox(&path, &["show", "1", "--reveal"]).run().failed(2, "--headers");
     let running = inbox(&path, &["show", "3"]).run().good().stdout;
     assert!(running.contains("running, leased for 59 min") && running.contains("leased until"), "{running}");
-    let waiting = inbox(&path, &["show", "6"]).run().good().stdout;
-    assert!(waiting.contains("entity") && waiting.contains("\\u{1b}]0;ent\\u{7}"), "{waiting}");
+    let waiting = inbox(&path, &["show", "6"]).run().good();
+    assert!(waiting.stdout.contains("entity") && waiting.stdout.contains("\\u{1b}]0;ent\\u{7}"), "{waiting:#?}");
+    assert!(waiting.stdout.contains("waits for") && waiting.stdout.contains("5, pending, due "), "{waiting:#?}");
+    assert!(waiting.stderr.contains("`countersign inbox show 5` tells what holds it up"), "{waiting:#?}");
+    assert_eq!(json(&path, &["show", "6"]).good().json()["waits_for"], 5);
     inbox(&path, &["show", "99"]).run().failed(1, "there is no entry 99");
     assert_eq!(json(&path, &["show", "99"]).error()["exit_code"], 1);
 }

@@ -9,7 +9,7 @@ use countersign::{Clock, SystemClock};
 use serde_json::{Value, json};
 use tokio_postgres::{Client, NoTls};
 
-use crate::inbox::{BODY, HOSTILE, fill, is_tame, numbers};
+use crate::inbox::{BODY, ENTITY, HOSTILE, fill, is_tame, numbers};
 use crate::inbox_common::incoming;
 use crate::inbox_dead::{pasted, suggested};
 use crate::servers::Postgres;
@@ -83,6 +83,10 @@ fn an_operator_sees_and_does_on_postgresql_what_he_does_on_sqlite() {
     assert_eq!(listed(&["--state", "pending"]), all[3..5]);
     assert_eq!(listed(&["--event-type", "other.type", "--state", "waiting"]), all[5..]);
     assert_eq!(listed(&["--delivery-id", "msg_again", "--source", "test"]), all[3..4]);
+    assert_eq!(listed(&["--entity", ENTITY, "--state", "pending"]), all[4..5]);
+    assert_eq!(listed(&["--entity", ENTITY]), all[4..]);
+    assert_eq!(listed(&["--tenant", "acme"]), all[1..2]);
+    assert_eq!(inbox.json(&["show", &inbox.number(5)]).good().json()["waits_for"], all[4]);
     is_tame(&inbox.inbox(&["list"]).run().good().stdout);
 
     let letters = inbox.json(&["dead"]);

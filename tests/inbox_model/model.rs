@@ -311,6 +311,8 @@ impl Model {
                 && query.before.is_none_or(|before| row.number < before)
                 && query.state.is_none_or(|state| row.state == state)
                 && query.delivery_id.as_ref().is_none_or(|id| row.incoming.delivery.id.as_ref() == Some(id))
+                && query.tenant.as_ref().is_none_or(|tenant| row.incoming.delivery.tenant.as_ref() == Some(tenant))
+                && query.entity.as_ref().is_none_or(|entity| row.incoming.entity.as_ref() == Some(entity))
                 && query.finished_until.is_none_or(|until| row.finished.is_some_and(|at| at <= until))
         };
         let mut numbers: Vec<i64> = self.rows.iter().filter(wanted).map(|row| row.number).collect();

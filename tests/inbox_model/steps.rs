@@ -70,6 +70,7 @@ pub struct Sent {
 pub struct Asked {
     state: Option<State>,
     key: Option<u8>,
+    entity: Option<u8>,
     after: Option<Index>,
     before: Option<Index>,
     newest_first: bool,
@@ -91,7 +92,7 @@ impl Sent {
         Incoming {
             key: ClaimKey::for_id(&source, None, &id),
             fingerprint: Fingerprint::of(&raw),
-            entity: self.entity.map(|entity| format!("model  ent_{entity}")),
+            entity: self.entity.map(name_of),
             delivery: StoredDelivery {
                 source,
                 tenant: None,
@@ -109,6 +110,10 @@ impl Sent {
     }
 }
 
+fn name_of(entity: u8) -> String {
+    format!("model  ent_{entity}")
+}
+
 impl Asked {
     pub fn query(&self, now: Timestamp, number: impl Fn(Index) -> i64) -> Query {
         let mut query = self.state.map_or_else(Query::all, Query::of).limit(self.limit);
@@ -123,6 +128,9 @@ impl Asked {
         }
         if let Some(key) = self.key {
             query = query.delivery_id(DeliveryId::new(&format!("msg_{key}")).unwrap());
+        }
+        if let Some(entity) = self.entity {
+            query = query.entity(name_of(entity));
         }
         if let Some(finished) = self.finished {
             query = query.finished_until(finished.after(now));
@@ -173,11 +181,13 @@ fn asked() -> impl Strategy<Value = Asked> {
         Just(State::Done),
         Just(State::Dead)
     ];
-    let which = (prop::option::of(state), prop::option::weighted(0.2, 0_u8..8), prop::option::weighted(0.2, pass()));
+    let whose = (prop::option::weighted(0.2, 0_u8..8), prop::option::weighted(0.3, 0_u8..3));
+    let which = (prop::option::of(state), whose, prop::option::weighted(0.2, pass()));
     let page = (prop::option::of(any::<Index>()), prop::option::of(any::<Index>()), any::<bool>(), 0_usize..6);
-    (which, page).prop_map(|((state, key, finished), (after, before, newest_first, limit))| Asked {
+    (which, page).prop_map(|((state, (key, entity), finished), (after, before, newest_first, limit))| Asked {
         state,
         key,
+        entity,
         after,
         before,
         newest_first,

@@ -7,7 +7,7 @@ use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
 use super::Inner;
-use super::columns::lock_of;
+use super::columns::{hash_of, lock_of, text};
 use super::rows::{delivery, entry, optional_time, read};
 use crate::inbox::row::{DEAD, DONE, PENDING, number_of};
 use crate::inbox::{Entry, InboxError, Query, Replay, Stats};
@@ -18,18 +18,24 @@ use crate::verify::StoredDelivery;
 impl Inner {
     pub(super) async fn list(&self, query: &Query) -> Result<Vec<Entry>, InboxError> {
         // The number of the state stands in the text so that the indexes of single states can be used.
-        let state = query.state.map_or_else(|| "true".to_owned(), |state| format!("state = {}", number_of(state)));
+        let mut state = query.state.map_or_else(|| "true".to_owned(), |state| format!("state = {}", number_of(state)));
+        if let Some(entity) = &query.entity {
+            // And so that those of an entity are found by their index.
+            state += &format!(" AND held.entity = '{}'::bigint", hash_of(entity));
+        }
         let order = if query.before.is_some() { "DESC" } else { "ASC" };
-        let text = self.statements.list.replace("{state}", &state).replace("{order}", order);
+        let statement = self.statements.list.replace("{state}", &state).replace("{order}", order);
         let limit = i64::try_from(query.limit).unwrap_or(i64::MAX);
         let before = query.before.unwrap_or(i64::MAX);
         let source = query.source.as_ref().map(AsRef::<str>::as_ref);
         let event_type = query.event_type.as_ref().map(AsRef::<str>::as_ref);
         let delivery_id = query.delivery_id.as_ref().map(AsRef::<str>::as_ref);
         let finished = query.finished_until.map(Timestamp::as_millis);
-        let params: [&(dyn ToSql + Sync); 7] =
-            [&query.after, &before, &source, &event_type, &delivery_id, &finished, &limit];
-        let rows = self.patiently(&text, &params).await?;
+        let tenant = query.tenant.as_ref().map(AsRef::<str>::as_ref);
+        let entity = query.entity.as_deref().map(text);
+        let params: [&(dyn ToSql + Sync); 9] =
+            [&query.after, &before, &source, &event_type, &delivery_id, &finished, &limit, &tenant, &entity];
+        let rows = self.patiently(&statement, &params).await?;
         rows.iter().map(entry).collect()
     }
 

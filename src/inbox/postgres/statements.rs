@@ -362,6 +362,7 @@ impl Statements {
                 WHERE held.number > $1 AND held.number < $2 AND {{state}}
                 AND ($3::text IS NULL OR source = $3) AND ($4::text IS NULL OR event_type = $4)
                 AND ($5::text IS NULL OR delivery_id = $5) AND ($6::bigint IS NULL OR finished_at <= $6)
+                AND ($8::text IS NULL OR tenant = $8) AND ($9::text IS NULL OR delivery.entity = $9)
                 ORDER BY held.number {{order}} LIMIT $7"
             ),
             show: format!(

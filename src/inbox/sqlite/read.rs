@@ -10,14 +10,19 @@ use crate::verify::StoredDelivery;
 
 pub(super) fn list(connection: &Connection, query: &Query) -> rusqlite::Result<Vec<Entry>> {
     // The number of the state stands in the text so that the indexes of single states can be used.
-    let state = query.state.map_or_else(String::new, |state| format!("AND state = {}", number_of(state)));
+    let mut condition = query.state.map_or_else(String::new, |state| format!("AND state = {}", number_of(state)));
+    if query.entity.is_some() && matches!(query.state, Some(State::Pending | State::Running | State::Waiting)) {
+        // In the words of the index of entities, which SQLite would not take otherwise.
+        condition.push_str(" AND entity IS NOT NULL AND state < 3 AND entity = ?9");
+    }
     let order = if query.before.is_some() { "DESC" } else { "ASC" };
     // Of these there are few: they are found by their own index, and put in order afterwards.
     let number = if matches!(query.state, Some(State::Dead | State::Running)) { "+number" } else { "number" };
     let text = format!(
-        "SELECT {ENTRY} FROM countersign_inbox WHERE {number} > ?1 AND {number} < ?2 {state} \
+        "SELECT {ENTRY} FROM countersign_inbox WHERE {number} > ?1 AND {number} < ?2 {condition} \
          AND (?3 IS NULL OR source = ?3) AND (?4 IS NULL OR event_type = ?4) AND (?5 IS NULL OR delivery_id = ?5) \
-         AND (?6 IS NULL OR finished_at <= ?6) ORDER BY {number} {order} LIMIT ?7"
+         AND (?6 IS NULL OR finished_at <= ?6) AND (?8 IS NULL OR tenant = ?8) AND (?9 IS NULL OR entity = ?9) \
+         ORDER BY {number} {order} LIMIT ?7"
     );
     let mut rows = connection.prepare(&text)?;
     let values = params![
@@ -28,6 +33,8 @@ pub(super) fn list(connection: &Connection, query: &Query) -> rusqlite::Result<V
         query.delivery_id.as_ref().map(AsRef::<str>::as_ref),
         query.finished_until.map(Timestamp::as_millis),
         i64::try_from(query.limit).unwrap_or(i64::MAX),
+        query.tenant.as_ref().map(AsRef::<str>::as_ref),
+        query.entity,
     ];
     rows.query_map(values, entry)?.collect()
 }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::case::{Case, TICK, incoming};
 use crate::dedupe::Settled;
-use crate::ids::{DeliveryId, EventType, Source};
-use crate::inbox::{Accepted, InboxStore, Query, State};
+use crate::ids::{DeliveryId, EventType, Source, TenantId};
+use crate::inbox::{Accepted, InboxStore, Incoming, Query, State};
 
 /// Page by page downwards as well.
 pub async fn entries_are_listed_from_the_newest_on<S: InboxStore>(store: Arc<S>) {
@@ -62,4 +62,48 @@ pub async fn entries_are_listed_by_sender_type_id_and_end<S: InboxStore>(store: 
     let narrow = Query::of(State::Done).source(first.source).event_type(kind).delivery_id(id("msg_1"));
     assert_eq!(found(narrow.clone().finished_until(case.start)).await, [1]);
     assert_eq!(found(Query { state: Some(State::Dead), ..narrow }).await, [0; 0]);
+}
+
+/// Whoever holds an entity up is the first of it that is neither done nor dead.
+pub async fn entries_are_listed_by_entity_and_tenant<S: InboxStore>(store: Arc<S>) {
+    let case = Case::new(store);
+    let tenant = |name| TenantId::new(name).expect("a tenant");
+    // As an inbox calls them; the last is another one, by case.
+    let of_entities =
+        [Some("conformance acme ent_7"), None, Some("conformance acme ent_7"), Some("conformance ACME ent_7")];
+    for (at, entity) in of_entities.into_iter().enumerate() {
+        let mut one = Incoming { entity: entity.map(str::to_owned), ..incoming(&format!("msg_{at}"), case.start) };
+        one.delivery.tenant = [Some(tenant("acme")), None, Some(tenant("acme")), Some(tenant("ACME"))][at].clone();
+        assert_eq!(case.accept(&one, case.start).await, Accepted::New);
+    }
+    let all: Vec<i64> = case.list(Query::all()).await.iter().map(|entry| entry.number).collect();
+    let found = async |query| {
+        let entries = case.list(query).await;
+        let at = |number| all.iter().position(|known| *known == number).map_or(0, |at| at + 1);
+        entries.iter().map(|entry| at(entry.number)).collect::<Vec<_>>()
+    };
+    let busy = "conformance acme ent_7";
+    assert_eq!(found(Query::all().entity(busy)).await, [1, 3]);
+    assert_eq!(found(Query::all().entity(busy).newest_first()).await, [3, 1]);
+    assert_eq!(found(Query::all().entity(busy).limit(1)).await, [1]);
+    assert_eq!(found(Query::of(State::Pending).entity(busy)).await, [1], "it is what the other waits for");
+    assert_eq!(found(Query::of(State::Waiting).entity(busy)).await, [3]);
+    assert_eq!(found(Query::all().entity("conformance ACME ent_7")).await, [4]);
+    for none in ["", "ent_7", "nobody's"] {
+        assert_eq!(found(Query::all().entity(none)).await, [0; 0], "{none:?}");
+    }
+    assert_eq!(found(Query::all().tenant(tenant("acme"))).await, [1, 3]);
+    assert_eq!(found(Query::all().tenant(tenant("ACME"))).await, [4]);
+    assert_eq!(found(Query::all().tenant(tenant("nobody"))).await, [0; 0]);
+    assert_eq!(found(Query::of(State::Waiting).tenant(tenant("acme")).entity(busy)).await, [3]);
+    assert_eq!(found(Query::all().tenant(tenant("ACME")).entity(busy)).await, [0; 0]);
+
+    // Of what is running and what has ended as well.
+    let leased = case.claim_all(case.start).await;
+    let lease = leased.iter().find(|leased| leased.lease.number == all[0]).expect("the first").lease;
+    assert_eq!(found(Query::of(State::Running).entity(busy)).await, [1]);
+    assert_eq!(case.dead(&lease, case.after(TICK)).await, Settled::Current);
+    assert_eq!(found(Query::of(State::Dead).entity(busy)).await, [1]);
+    assert_eq!(found(Query::of(State::Pending).entity(busy)).await, [3]);
+    assert_eq!(found(Query::all().entity(busy)).await, [1, 3]);
 }

@@ -32,7 +32,10 @@ pub use lease::{
     extending_tells_a_lost_lease_from_the_present_one, what_ended_twice_without_a_word_runs_beside_no_other_such,
     what_has_no_attempt_left_is_buried_in_bounded_steps,
 };
-pub use list::{entries_are_listed_by_sender_type_id_and_end, entries_are_listed_from_the_newest_on};
+pub use list::{
+    entries_are_listed_by_entity_and_tenant, entries_are_listed_by_sender_type_id_and_end,
+    entries_are_listed_from_the_newest_on,
+};
 pub use order::{
     a_dead_delivery_lets_the_next_of_its_entity_go, a_replayed_delivery_waits_for_its_entity,
     a_retry_holds_up_its_entity_and_no_other, deliveries_of_one_entity_run_in_order_one_at_a_time,
@@ -84,6 +87,7 @@ macro_rules! inbox_conformance {
             any_text_of_an_error_is_taken
             attempts_that_end_without_a_word_are_counted_and_the_last_is_the_last
             deliveries_of_one_entity_run_in_order_one_at_a_time
+            entries_are_listed_by_entity_and_tenant
             entries_are_listed_by_sender_type_id_and_end
             entries_are_listed_by_state_and_page_by_page
             entries_are_listed_from_the_newest_on

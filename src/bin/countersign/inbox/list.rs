@@ -2,7 +2,7 @@
 
 use clap::{Args, ValueEnum};
 use countersign::inbox::{Entry, Query, State};
-use countersign::{DeliveryId, EventType, Source};
+use countersign::{DeliveryId, EventType, Source, TenantId};
 
 use super::entry::{Shown, ago, fate, or_dash};
 use super::place::{Place, Store};
@@ -17,8 +17,11 @@ Examples:
   countersign inbox list --newest
   countersign inbox list --state pending --event-type screening.completed
   countersign inbox list --delivery-id msg_2KWPBgLlAfxdpx2AI54pPJ85f4W
+  countersign inbox list --entity 'kycgenie acme ent_7' --state pending
   countersign inbox list --limit 500 --after 4711
   countersign --json inbox list --state running | jq -r '[.number, .due_at] | @tsv'
+
+Of an entity one is worked on at a time: the one that is pending or running, which the waiting ones are behind.
 
 The next page begins behind the last number: --after NUMBER, or with the newest first --before NUMBER.";
 
@@ -50,6 +53,10 @@ pub(super) struct Filters {
     #[arg(long, value_name = "NAME")]
     source: Option<Source>,
 
+    /// Only those that the keys of this tenant verified
+    #[arg(long, value_name = "NAME")]
+    tenant: Option<TenantId>,
+
     /// Only those of this type
     #[arg(long, value_name = "TYPE")]
     event_type: Option<EventType>,
@@ -57,6 +64,11 @@ pub(super) struct Filters {
     /// Only those under this id of the sender's
     #[arg(long, value_name = "ID")]
     delivery_id: Option<DeliveryId>,
+
+    /// Only those that are worked on one after the other for this entity, as `inbox show` tells it: sender, tenant (or
+    /// nothing) and entity, with a space between
+    #[arg(long, value_name = "TEXT")]
+    entity: Option<String>,
 }
 
 #[derive(Args)]
@@ -95,8 +107,10 @@ impl Filters {
     pub(super) fn apply(&self, query: Query) -> Query {
         let mut query = query;
         query.source.clone_from(&self.source);
+        query.tenant.clone_from(&self.tenant);
         query.event_type.clone_from(&self.event_type);
         query.delivery_id.clone_from(&self.delivery_id);
+        query.entity.clone_from(&self.entity);
         query
     }
 
@@ -112,8 +126,10 @@ impl Filters {
     fn given(&self) -> impl Iterator<Item = (&'static str, &str)> {
         let all = [
             ("source", self.source.as_ref().map(AsRef::<str>::as_ref)),
+            ("tenant", self.tenant.as_ref().map(AsRef::<str>::as_ref)),
             ("event-type", self.event_type.as_ref().map(AsRef::<str>::as_ref)),
             ("delivery-id", self.delivery_id.as_ref().map(AsRef::<str>::as_ref)),
+            ("entity", self.entity.as_deref()),
         ];
         all.into_iter().filter_map(|(name, value)| Some((name, value?)))
     }

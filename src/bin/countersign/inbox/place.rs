@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 use countersign::inbox::tokio_postgres::Config;
-use countersign::inbox::{Entry, InboxStore as _, PostgresInboxError, Query, Replay, Stats, StoredDelivery};
+use countersign::inbox::{Entry, InboxStore as _, PostgresInboxError, Query, Replay, State, Stats, StoredDelivery};
 use countersign::{PostgresInbox, SqliteInbox, Timestamp};
 
 use crate::exit::Failure;
@@ -203,6 +203,18 @@ impl Store {
     pub(super) async fn entry(&self, number: i64) -> Result<Option<Entry>, Failure> {
         let mut found = self.list(Query::all().after(number.saturating_sub(1)).limit(1)).await?;
         Ok(found.pop().filter(|entry| entry.number == number))
+    }
+
+    /// The entry that the waiting ones of this entity are behind.
+    pub(super) async fn at_work_on(&self, entity: &str) -> Result<Option<Entry>, Failure> {
+        for state in [State::Running, State::Pending] {
+            let found = self.list(Query::of(state).entity(entity).limit(1)).await?.pop();
+            if found.is_some() {
+                return Ok(found);
+            }
+        }
+        // It has ended meanwhile.
+        Ok(None)
     }
 
     /// Whether it was replayed.

@@ -87,7 +87,7 @@ impl Replayed {
 pub(super) async fn replay(args: &ReplayArgs, place: &Place, out: &Out) -> Result<(), Failure> {
     if args.filters.any() && !args.all_dead {
         return Err(Failure::usage(
-            "--source, --event-type and --delivery-id choose among the dead",
+            "--source, --tenant, --event-type, --delivery-id and --entity choose among the dead",
             "give them with --all-dead, or give numbers alone",
         ));
     }

@@ -55,6 +55,9 @@ pub(super) struct ShowArgs {
 struct Whole<'a> {
     #[serde(flatten)]
     entry: Shown<'a>,
+    /// The one of its entity that is pending or running.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    waits_for: Option<i64>,
     signed_at: Option<String>,
     key_id: &'a str,
     authenticated: Vec<&'static str>,
@@ -69,15 +72,30 @@ struct Whole<'a> {
 }
 
 pub(super) async fn show(args: &ShowArgs, place: &Place, out: &Out) -> Result<(), Failure> {
-    let found = runtime::unless_interrupted(async { place.open().await?.show(args.number).await }).await?;
+    let (found, ahead) = runtime::unless_interrupted(async {
+        let store = place.open().await?;
+        let found = store.show(args.number).await?;
+        let waiting = found.as_ref().map(|(entry, _)| entry).filter(|entry| entry.state == State::Waiting);
+        let ahead = match waiting.and_then(|entry| entry.entity.as_deref()) {
+            Some(entity) => store.at_work_on(entity).await?,
+            None => None,
+        };
+        Ok((found, ahead))
+    })
+    .await?;
+    let ahead = ahead.as_ref();
     let (entry, delivery) = found.ok_or_else(|| {
         Failure::No(Some(format!("there is no entry {}: it has never been there, or it was pruned", args.number)))
     })?;
     if out.json() {
-        return out.object(&whole(args, &entry, &delivery));
+        return out.object(&whole(args, &entry, ahead, &delivery));
     }
     match (args.headers, args.body) {
-        (false, false) => out.fields(&fields(&entry, &delivery, moment::now())).map(|()| next_step(&entry, place, out)),
+        (false, false) => {
+            out.fields(&fields(&entry, ahead, &delivery, moment::now()))?;
+            next_step(&entry, ahead, place, out);
+            Ok(())
+        }
         (true, false) => headers(&delivery, args.reveal).try_for_each(|(name, value)| {
             out.line(format!("{}: {}", output::visible(name), output::visible(&String::from_utf8_lossy(&value))))
         }),
@@ -97,7 +115,7 @@ fn bytes(raw: &[u8], out: &Out) -> Result<(), Failure> {
     out.raw(raw)
 }
 
-fn whole<'a>(args: &ShowArgs, entry: &'a Entry, delivery: &'a StoredDelivery) -> Whole<'a> {
+fn whole<'a>(args: &ShowArgs, entry: &'a Entry, ahead: Option<&Entry>, delivery: &'a StoredDelivery) -> Whole<'a> {
     let text = std::str::from_utf8(&delivery.raw).ok();
     let header = |(name, value): (&str, Vec<u8>)| {
         let value = String::from_utf8_lossy(&value).into_owned();
@@ -105,6 +123,7 @@ fn whole<'a>(args: &ShowArgs, entry: &'a Entry, delivery: &'a StoredDelivery) ->
     };
     Whole {
         entry: Shown::of(entry),
+        waits_for: ahead.map(|ahead| ahead.number),
         signed_at: delivery.timestamp.map(|moment| moment.to_string()),
         key_id: delivery.key_id.as_str(),
         authenticated: signed(delivery.authenticated),
@@ -115,7 +134,12 @@ fn whole<'a>(args: &ShowArgs, entry: &'a Entry, delivery: &'a StoredDelivery) ->
     }
 }
 
-fn fields(entry: &Entry, delivery: &StoredDelivery, now: Timestamp) -> Vec<(&'static str, String)> {
+fn fields(
+    entry: &Entry,
+    ahead: Option<&Entry>,
+    delivery: &StoredDelivery,
+    now: Timestamp,
+) -> Vec<(&'static str, String)> {
     let at = |moment: Timestamp| format!("{moment}, {}", ago(moment, now));
     let mut fields = vec![
         ("number", entry.number.to_string()),
@@ -133,6 +157,7 @@ fn fields(entry: &Entry, delivery: &StoredDelivery, now: Timestamp) -> Vec<(&'st
     let mut add = |name, text: Option<String>| fields.extend(text.map(|text| (name, text)));
     add("tenant", entry.tenant.as_ref().map(ToString::to_string));
     add("entity", entry.entity.clone());
+    add("waits for", ahead.map(|ahead| format!("{}, {}, {}", ahead.number, ahead.state.as_str(), fate(ahead, now))));
     add("due", entry.due_at.filter(|_| entry.state == State::Pending).map(|due| due.to_string()));
     add("leased until", entry.due_at.filter(|_| entry.state == State::Running).map(|end| end.to_string()));
     add("finished", entry.finished_at.map(at));
@@ -140,7 +165,10 @@ fn fields(entry: &Entry, delivery: &StoredDelivery, now: Timestamp) -> Vec<(&'st
     fields
 }
 
-fn next_step(entry: &Entry, place: &Place, out: &Out) {
+fn next_step(entry: &Entry, ahead: Option<&Entry>, place: &Place, out: &Out) {
+    if let Some(ahead) = ahead {
+        out.note(format!("`countersign inbox show {}{}` tells what holds it up", ahead.number, place.option()));
+    }
     if entry.state == State::Dead {
         out.note(format!("`countersign inbox replay {}{}` has it worked on again", entry.number, place.option()));
     }
