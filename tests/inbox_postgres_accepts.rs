@@ -41,7 +41,7 @@ async fn counted(admin: &Client, schema: &str) {
 #[tokio::test]
 async fn of_many_accepts_a_key_that_somebody_holds_is_found_by_a_few_statements() {
     let (url, schema) = (shared(), schema());
-    let builder = PostgresInbox::builder(&url).schema(&schema).response_timeout(Duration::from_secs(4));
+    let builder = PostgresInbox::builder(&url).schema(&schema).response_timeout(Duration::from_secs(10));
     let (inbox, admin) = (builder.build().await.unwrap(), admin(&url).await);
     counted(&admin, &schema).await;
     assert_eq!(inbox.accept(incoming("pattern"), now()).await.unwrap(), Accepted::New);
@@ -69,7 +69,7 @@ async fn of_many_accepts_a_key_that_somebody_holds_is_found_by_a_few_statements(
 #[tokio::test]
 async fn of_an_entity_that_somebody_holds_all_are_refused_at_once_and_no_others() {
     let (url, schema) = (shared(), schema());
-    let builder = PostgresInbox::builder(&url).schema(&schema).response_timeout(Duration::from_secs(4));
+    let builder = PostgresInbox::builder(&url).schema(&schema).response_timeout(Duration::from_secs(10));
     let (inbox, admin) = (builder.build().await.unwrap(), admin(&url).await);
     // While a delivery of it is accepted the number of its lock can be seen.
     let show = format!(

@@ -31,7 +31,7 @@ const SECOND: Duration = Duration::from_secs(1);
 /// What a call may take, and a lock a third of it: what it is unless told in the long forms, with time to spare in the
 /// short one.
 fn limit() -> Duration {
-    Duration::from_millis(if servers::is_long_form() { 500 } else { 4_000 })
+    Duration::from_millis(if servers::is_long_form() { 500 } else { 8_000 })
 }
 
 /// How often, beside what a test does in seconds.
