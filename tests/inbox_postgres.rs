@@ -22,6 +22,9 @@ use servers::Postgres;
 
 const WANTED: Wanted = Wanted { limit: 10, lease: Duration::from_secs(30), max_attempts: 5 };
 
+/// For what is not about time, on a machine that has little of it.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 async fn keep(inbox: &PostgresInbox, id: &str) {
     assert_eq!(inbox.accept(incoming(id), now()).await.unwrap(), Accepted::New, "{id}");
 }
@@ -37,9 +40,8 @@ async fn count(admin: &Client, table: &str) -> i64 {
     admin.query_one(&format!("SELECT count(*) FROM {table}"), &[]).await.unwrap().get(0)
 }
 
-/// For what is not about time, on a machine that has little of it.
 async fn patient(url: &str, schema: &str) -> PostgresInbox {
-    let builder = PostgresInbox::builder(url).schema(schema).connections(6).response_timeout(Duration::from_secs(10));
+    let builder = PostgresInbox::builder(url).schema(schema).connections(6).response_timeout(PATIENCE);
     builder.build().await.unwrap()
 }
 
@@ -170,7 +172,8 @@ async fn a_handler_that_ends_its_transaction_is_found_out_and_its_isolation_is_s
 #[tokio::test]
 async fn nothing_is_open_or_set_on_a_connection_that_comes_back() {
     let (url, schema) = (shared(), schema());
-    let inbox = PostgresInbox::builder(&url).schema(&schema).handler_connections(1).build().await.unwrap();
+    let builder = PostgresInbox::builder(&url).schema(&schema).handler_connections(1).response_timeout(PATIENCE);
+    let inbox = builder.build().await.unwrap();
     keep(&inbox, "a").await;
     let lease = lease(&inbox, now()).await;
     for commits in [false, true] {
@@ -202,7 +205,7 @@ async fn a_transaction_that_is_refused_before_its_commit_does_not_stay_open() {
     let theirs = deadpool_postgres::Pool::builder(manager).max_size(1).build().unwrap();
     let admin = admin(&url).await;
     for pool in [None, Some(theirs)] {
-        let builder = PostgresInbox::builder(&url).schema(schema()).handler_connections(1);
+        let builder = PostgresInbox::builder(&url).schema(schema()).handler_connections(1).response_timeout(PATIENCE);
         let inbox = match pool {
             Some(pool) => builder.handler_pool(pool),
             None => builder,
@@ -242,7 +245,8 @@ async fn what_a_constraint_quotes_goes_neither_to_the_log_nor_into_the_inbox() {
 #[tokio::test]
 async fn while_handlers_hold_all_their_connections_everything_else_goes_on() {
     let (url, schema) = (shared(), schema());
-    let builder = PostgresInbox::builder(&url).schema(&schema).connections(2).handler_connections(2);
+    let builder =
+        PostgresInbox::builder(&url).schema(&schema).connections(2).handler_connections(2).response_timeout(PATIENCE);
     let inbox = builder.build().await.unwrap();
     keep(&inbox, "a").await;
     let held = lease(&inbox, now()).await;
