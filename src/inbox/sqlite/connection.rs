@@ -316,3 +316,61 @@ fn make_private(path: &Path) -> std::io::Result<()> {
         _ => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A folder that goes with its test.
+    struct Folder(PathBuf);
+
+    impl Folder {
+        fn new() -> Self {
+            let path = std::env::temp_dir().join(format!("countersign-connection-{}", std::process::id()));
+            std::fs::create_dir_all(&path).expect("a folder");
+            Self(path)
+        }
+    }
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+
+    /// How the connection itself commits, and in which journal.
+    fn asked(writing: &mut Writing) -> (i64, String) {
+        let (connection, _) = writing.parts();
+        let ask = |pragma: &str| format!("PRAGMA {pragma}");
+        let synchronous = connection.query_row(&ask("synchronous"), [], |row| row.get(0)).expect("an answer");
+        let journal = connection.query_row(&ask("journal_mode"), [], |row| row.get(0)).expect("an answer");
+        (synchronous, journal)
+    }
+
+    #[test]
+    fn each_writing_connection_waits_for_the_disk() {
+        let folder = Folder::new();
+        let path = folder.0.join("inbox.sqlite");
+        let full = (FULL, "wal".to_owned());
+        let place = Place { path: path.clone(), busy_timeout: Duration::from_secs(1), existing: false };
+        let mut first = place.open().expect("an inbox");
+        assert_eq!(asked(&mut first), full, "when it is made");
+
+        // Whatever another connection does for itself, meanwhile and afterwards.
+        let other = Connection::open(&path).expect("a database");
+        other.execute_batch("PRAGMA synchronous = OFF; CREATE TABLE theirs (id)").expect("a change");
+        assert_eq!(asked(&mut first), full, "beside another that does not wait");
+        let again = place.found().expect("a file");
+        assert_eq!(asked(&mut again.open().expect("an inbox")), full, "opened again beside it");
+
+        // The journal is the file's, and not the connection's.
+        drop(first);
+        for journal in ["delete", "truncate", "persist", "memory", "off"] {
+            let set = format!("PRAGMA journal_mode = {journal}");
+            let given: String = other.query_row(&set, [], |row| row.get(0)).expect("an answer");
+            assert_eq!(given, journal, "nobody else has it open");
+            other.execute_batch("INSERT INTO theirs VALUES (1)").expect("a change");
+            assert_eq!(asked(&mut again.open().expect("an inbox")), full, "opened again after {journal}");
+        }
+    }
+}
