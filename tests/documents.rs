@@ -1,10 +1,12 @@
 //! What the documents point at is there: files, tests by their names, targets of cargo, and the features in its commands.
+//! So is what the mutants of `.ci/mutants` change, and the tests that are to catch them.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 const DOCUMENTS: [&str; 6] =
     ["README.md", "CONTRIBUTING.md", "SECURITY.md", "benches/README.md", "examples/monitoring/README.md", "docs"];
@@ -60,16 +62,7 @@ fn every_file_that_a_document_names_is_there() {
 
 #[test]
 fn every_test_that_a_document_names_is_there() {
-    let mut sources = Vec::new();
-    ["tests", "src", "macros"].iter().for_each(|folder| files(&root().join(folder), ".rs", &mut sources));
-    let functions: BTreeSet<String> = sources
-        .iter()
-        .flat_map(|path| {
-            let text = fs::read_to_string(path).unwrap();
-            let names = text.lines().filter_map(|line| line.split_once("fn ")?.1.split(['(', '<']).next());
-            names.map(str::to_owned).collect::<Vec<_>>()
-        })
-        .collect();
+    let functions = functions();
     let is_word = |name: &str| name.chars().all(|letter| letter.is_ascii_lowercase() || "_0123456789".contains(letter));
     let mut seen = 0;
     for (document, text) in documents() {
@@ -85,6 +78,18 @@ fn every_test_that_a_document_names_is_there() {
         }
     }
     assert!(seen > 5, "{seen}");
+}
+
+/// The names of all functions that there are.
+fn functions() -> BTreeSet<String> {
+    let mut sources = Vec::new();
+    ["tests", "src", "macros"].iter().for_each(|folder| files(&root().join(folder), ".rs", &mut sources));
+    let functions = sources.iter().flat_map(|path| {
+        let text = fs::read_to_string(path).unwrap();
+        let names = text.lines().filter_map(|line| line.split_once("fn ")?.1.split(['(', '<']).next());
+        names.map(str::to_owned).collect::<Vec<_>>()
+    });
+    functions.collect()
 }
 
 fn is_metric(name: &str) -> bool {
@@ -115,6 +120,37 @@ fn every_command_of_cargo_in_a_document_has_targets_and_features_that_there_are(
         }
     }
     assert!(seen > 5, "{seen}");
+}
+
+/// They are run by `.ci/mutants`, which takes too long for every change.
+#[test]
+fn every_mutant_still_applies_and_names_tests_that_there_are() {
+    let mut patches = Vec::new();
+    files(&root().join(".ci/mutants.d"), ".patch", &mut patches);
+    assert!(patches.len() > 5, "{patches:?}");
+    let functions = functions();
+    for patch in patches {
+        // Within another repository git would take the paths for that one's.
+        let mut git = Command::new("git");
+        git.current_dir(root()).env("GIT_CEILING_DIRECTORIES", root().parent().unwrap());
+        let output = git.args(["apply", "--check"]).arg(&patch).output().unwrap_or_else(|error| panic!("git: {error}"));
+        let (name, why) = (patch.display(), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success(), "{name} does not apply any more; make the same mistake anew: {why}");
+        let text = fs::read_to_string(&patch).unwrap();
+        let tests: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("test: ")).collect();
+        assert!(!tests.is_empty(), "{name} names no test");
+        for test in tests {
+            let words: Vec<&str> = test.split(' ').collect();
+            match words[..] {
+                ["--test", target, _] => assert!(is_target("tests", target), "{name}: no test target {target}"),
+                ["--lib", _] => {}
+                _ => panic!("{name}: `{test}` is neither `--test TARGET NAME` nor `--lib NAME`"),
+            }
+            // The suite of a store is a macro, whose functions are there under the same names.
+            let function = words.last().and_then(|path| path.rsplit("::").next()).unwrap();
+            assert!(functions.contains(function), "{name}: no function is called {function}");
+        }
+    }
 }
 
 fn is_target(folder: &str, name: &str) -> bool {
