@@ -44,6 +44,11 @@ fn of_64_claims_through_three_handles_one_is_new() {
 }
 
 #[test]
+fn of_64_claims_from_one_process_one_is_new() {
+    claims::race_in_processes("racer", &shared(), 1);
+}
+
+#[test]
 fn of_64_claims_from_three_processes_one_is_new() {
     claims::race_in_processes("racer", &shared(), 3);
 }
@@ -53,7 +58,7 @@ fn of_64_claims_from_eight_processes_one_is_new() {
     claims::race_in_processes("racer", &shared(), 8);
 }
 
-/// The processes of the two tests above; nothing unless they started it.
+/// The processes of the three tests above; nothing unless they started it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn racer() {
     if let Some((url, name)) = claims::racer() {

@@ -444,7 +444,7 @@ impl Drop for Racer {
 /// 64 claims of each of 1,000 keys, from `count` processes at once: one of each is new.
 pub fn race_in_processes(test: &str, url: &str, count: usize) {
     let _alone = RACE.lock().unwrap_or_else(PoisonError::into_inner);
-    let name = format!("race-{count}");
+    let name = format!("race-of-{count}");
     let mut racers: Vec<Racer> = (0..count).map(|_| Racer::start(test, url, &name)).collect();
     for racer in &mut racers {
         racer.line("ready");
