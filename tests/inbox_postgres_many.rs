@@ -21,7 +21,7 @@ use countersign::inbox::{
 };
 use countersign::{PostgresInbox, Settled};
 use futures_util::future::join_all;
-use inbox_common::{incoming, until};
+use inbox_common::{incoming, until, what_the_longest_remembers_nobody_forgets};
 use postgres::{admin, now, of_entity, schema, shared};
 use servers::{Outage, Postgres, Proxy};
 
@@ -366,12 +366,63 @@ async fn tables_of_a_newer_program_or_of_another_are_refused_and_older_ones_are_
 }
 
 #[tokio::test]
+async fn tables_of_version_1_are_brought_up_and_remember_for_as_long_as_who_opens_them() {
+    let (url, schema) = (shared(), schema());
+    let builder = || PostgresInbox::builder(&url).schema(&schema).retention(Duration::from_hours(7));
+    assert_eq!(builder().build().await.unwrap().accept(incoming("a"), now()).await.unwrap(), Accepted::New);
+    let undo = format!("DROP TABLE {schema}.inbox_retention; UPDATE {schema}.inbox_schema SET version = 1");
+    admin(&url).await.batch_execute(&undo).await.unwrap();
+    let older = builder().existing().build().await.expect_err("a tool changes nothing");
+    assert!(matches!(older, PostgresInboxError::Older { found: 1, known: 2 }), "{older:?}");
+    for _ in 0..2 {
+        let inbox = builder().build().await.unwrap();
+        assert_eq!(inbox.longest_retention().await.unwrap(), Duration::from_hours(7));
+        assert_eq!(inbox.stats().await.unwrap().pending, 1);
+    }
+}
+
+#[tokio::test]
+async fn what_the_longest_retention_remembers_no_other_process_forgets() {
+    let (url, schema, hours) = (shared(), schema(), Duration::from_hours);
+    let builder = || PostgresInbox::builder(&url).schema(&schema).connections(2).response_timeout(10 * SECOND);
+    let short = builder().keep_dead(hours(80)).build().await.unwrap();
+    let long = builder().retention(hours(11 * 24)).build().await.unwrap();
+    let tool = builder().retention(hours(1)).keep_dead(hours(1)).existing().build().await.unwrap();
+    what_the_longest_remembers_nobody_forgets(short, long, tool).await;
+}
+
+#[tokio::test]
+async fn a_tool_never_raises_the_retention_and_only_danger_lowers_it() {
+    // Where a process that waited for another would not see what it has written.
+    let url = with_options(&shared(), "-c default_transaction_isolation=serializable");
+    let (schema, hours) = (schema(), Duration::from_hours);
+    let builder = |longest| PostgresInbox::builder(&url).schema(&schema).retention(hours(longest));
+    let first = builder(80).build().await.unwrap();
+    for (opened, longest) in [
+        (builder(1_000).existing(), 80),
+        (builder(1_000).existing().danger_forget_early(), 80),
+        (builder(1), 80),
+        (builder(2).existing().danger_forget_early(), 2),
+        (builder(3).danger_forget_early(), 3),
+        (builder(1).danger_forget_early(), 1),
+        (builder(80), 80),
+    ] {
+        let opened = opened.build().await.unwrap();
+        assert_eq!(opened.longest_retention().await.unwrap(), hours(longest));
+        assert_eq!(first.longest_retention().await.unwrap(), hours(longest), "for all");
+    }
+    let all = join_all((81..89).map(|longest| builder(longest).build())).await;
+    assert!(all.iter().all(Result::is_ok), "at once: {all:?}");
+    assert_eq!(first.longest_retention().await.unwrap(), hours(88));
+}
+
+#[tokio::test]
 async fn a_role_that_may_create_nothing_starts_where_the_tables_are() {
     let (url, schema) = (shared(), schema());
     PostgresInbox::builder(&url).schema(&schema).build().await.unwrap();
     let grants = format!(
         "CREATE ROLE {schema} LOGIN; GRANT USAGE ON SCHEMA {schema} TO {schema};
-         GRANT SELECT ON {schema}.inbox_schema TO {schema};
+         GRANT SELECT ON {schema}.inbox_schema, {schema}.inbox_retention TO {schema};
          GRANT SELECT, INSERT, UPDATE, DELETE ON {schema}.inbox, {schema}.inbox_delivery TO {schema};
          GRANT USAGE ON SEQUENCE {schema}.inbox_numbers TO {schema}"
     );
@@ -385,6 +436,14 @@ async fn a_role_that_may_create_nothing_starts_where_the_tables_are() {
     assert_eq!(inbox.commit(&lease, effects, now()).await.unwrap(), Settled::Current);
     assert_eq!(inbox.replay(Replay::One(lease.number), now()).await.unwrap(), 1);
     assert_eq!(inbox.list(Query::of(State::Pending)).await.unwrap().len(), 1);
+    assert_eq!(inbox.prune(10, now()).await.unwrap(), 0);
+    // What it cannot have all others remember for it must not promise.
+    let longer = || PostgresInbox::builder(&poor).schema(&schema).retention(Duration::from_hours(100)).build();
+    let error = longer().await.expect_err("it may not raise it");
+    assert!(error.to_string().contains("permission denied for table inbox_retention"), "{error}");
+    let grant = format!("GRANT UPDATE ON {schema}.inbox_retention TO {schema}");
+    admin(&url).await.batch_execute(&grant).await.unwrap();
+    assert_eq!(longer().await.unwrap().longest_retention().await.unwrap(), Duration::from_hours(100));
     let error = PostgresInbox::builder(&poor).schema("elsewhere").build().await.expect_err("it may not create it");
     assert!(error.to_string().contains("permission denied"), "{error}");
 }

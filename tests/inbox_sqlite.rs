@@ -16,7 +16,7 @@ use countersign::{
     ClaimKey, Clock, DeliveryId, Fingerprint, HandlerError, Settled, Source, SystemClock, TenantId, Timestamp,
 };
 use futures_util::future::{FutureExt, join_all};
-use inbox_common::{Folder, incoming};
+use inbox_common::{Folder, incoming, what_the_longest_remembers_nobody_forgets};
 
 mod conformance {
     use super::inbox_common::Folder;
@@ -128,9 +128,9 @@ fn tables_of_a_newer_program_are_left_alone() {
     let folder = Folder::new();
     drop(SqliteInbox::open(folder.file()).unwrap());
     let connection = Connection::open(folder.file()).unwrap();
-    connection.execute("INSERT INTO countersign_inbox_schema VALUES (3)", []).unwrap();
+    connection.execute("INSERT INTO countersign_inbox_schema VALUES (4)", []).unwrap();
     let newer = SqliteInbox::open(folder.file()).unwrap_err();
-    assert!(newer.to_string().contains("has the schema 3; this program knows 2"), "{newer}");
+    assert!(newer.to_string().contains("has the schema 4; this program knows 3"), "{newer}");
 }
 
 /// What `.dump` says of a file of version 1: ids a1 to a3, b1, b2 and free, of one tenant; done, running and waiting.
@@ -207,6 +207,58 @@ fn a_file_of_version_1_and_a_new_one_end_up_with_the_same_tables() {
     let (old, new) = (Folder::new(), Folder::new());
     Connection::open(old.file()).unwrap().execute_batch(VERSION_1).unwrap();
     assert_eq!(shape(&old.file()), shape(&new.file()));
+}
+
+/// As a program of version 2 left it.
+fn make_version_2(file: &std::path::Path) {
+    let undo = "DROP TABLE countersign_inbox_retention; UPDATE countersign_inbox_schema SET version = 2";
+    Connection::open(file).unwrap().execute_batch(undo).unwrap();
+}
+
+#[tokio::test]
+async fn a_file_of_version_2_is_brought_up_and_remembers_for_as_long_as_who_opens_it() {
+    let folder = Folder::new();
+    let inbox = SqliteInbox::open(folder.file()).unwrap();
+    assert_eq!(inbox.accept(incoming("a"), SystemClock.now()).await.unwrap(), Accepted::New);
+    drop(inbox);
+    make_version_2(&folder.file());
+    let older = SqliteInbox::builder(folder.file()).existing().open().unwrap_err();
+    assert!(matches!(older, SqliteInboxError::Older { version: 2, .. }), "{older}");
+    for _ in 0..2 {
+        let inbox = SqliteInbox::builder(folder.file()).retention(Duration::from_hours(7)).open().unwrap();
+        assert_eq!(inbox.longest_retention().await.unwrap(), Duration::from_hours(7));
+        assert_eq!(inbox.stats().await.unwrap().pending, 1);
+    }
+}
+
+#[tokio::test]
+async fn what_the_longest_retention_remembers_no_other_process_forgets() {
+    let (folder, hours) = (Folder::new(), Duration::from_hours);
+    let builder = || SqliteInbox::builder(folder.file());
+    let short = builder().keep_dead(hours(80)).open().unwrap();
+    let long = builder().retention(hours(11 * 24)).open().unwrap();
+    let tool = builder().retention(hours(1)).keep_dead(hours(1)).existing().open().unwrap();
+    what_the_longest_remembers_nobody_forgets(short, long, tool).await;
+}
+
+#[tokio::test]
+async fn a_tool_never_raises_the_retention_and_only_danger_lowers_it() {
+    let folder = Folder::new();
+    let builder = |hours| SqliteInbox::builder(folder.file()).retention(Duration::from_hours(hours));
+    let (first, hours) = (builder(80).open().unwrap(), Duration::from_hours);
+    for (opened, longest) in [
+        (builder(1_000).existing(), 80),
+        (builder(1_000).existing().danger_forget_early(), 80),
+        (builder(1), 80),
+        (builder(2).existing().danger_forget_early(), 2),
+        (builder(3).danger_forget_early(), 3),
+        (builder(1).danger_forget_early(), 1),
+        (builder(80), 80),
+    ] {
+        let opened = opened.open().unwrap();
+        assert_eq!(opened.longest_retention().await.unwrap(), hours(longest));
+        assert_eq!(first.longest_retention().await.unwrap(), hours(longest), "for all");
+    }
 }
 
 /// Two handles, as two processes have them: each learns of the other's keys, and of no number twice, across the bounds of

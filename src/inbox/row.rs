@@ -1,5 +1,7 @@
 //! What the rows of every engine have in common.
 
+use std::time::Duration;
+
 use super::entry::State;
 use super::store::InboxError;
 use crate::causes::Causes;
@@ -71,6 +73,18 @@ pub(super) fn last_words(running: bool, attempts: u32, most: u32, last_error: Op
     match last_error {
         Some(last) => format!("{why}; before that: {last}"),
         None => why,
+    }
+}
+
+/// Tells which retention counts where another process has opened the inbox with a longer one.
+pub(super) fn warn_of_shorter(own: Duration, recorded: Duration) {
+    if own < recorded {
+        tracing::warn!(
+            retention_s = own.as_secs(),
+            inbox_retention_s = recorded.as_secs(),
+            "the inbox was opened with a longer retention before, which is the one that counts: set the same in every \
+             process"
+        );
     }
 }
 

@@ -40,6 +40,7 @@ use crate::verify::StoredDelivery;
 /// - of the deliveries of one entity, one at a time is pending or running, in the order in which they were accepted.
 ///   The next follows when it is done or dead;
 /// - what is done is remembered for [`retention`](Self::retention) from then on, never shorter, and is free afterwards.
+///   Where several processes have it open, the longest of theirs counts for all, whichever of them prunes or accepts.
 ///   What is pending, running, waiting or dead stays;
 /// - every moment comes in as `now`;
 /// - a future that is dropped before it was polled has done nothing.
@@ -168,7 +169,7 @@ pub trait InboxStore: Send + Sync + 'static {
     /// back, next of its entity.
     fn bell(&self) -> &Bell;
 
-    /// For how long something done is remembered.
+    /// For how long something done is remembered at least: what this process was told.
     fn retention(&self) -> Duration;
 }
 

@@ -379,14 +379,14 @@ fn pruning_forgets_what_is_old_and_refuses_what_would_run_twice() {
 
     let refused = inbox(&path, &["prune", "--retention", "70h"]).run().failed(2, "shorter than 3 d 8 h");
     assert!(refused.stderr.contains("would run twice") && refused.stderr.contains("--danger-forget-early"));
-    let github = inbox(&path, &["prune", "--retention", "72h", "--scheme", "github"]).run();
-    github.failed(2, "`github` delivers again for 3 d");
+    let github = inbox(&path, &["prune", "--retention", "73h", "--scheme", "github"]).run();
+    github.failed(2, "shorter than 3 d 8 h (the inbox remembers for so long");
     inbox(&path, &["prune", "--keep-dead", "1h"]).run().failed(2, "--keep-dead is shorter");
     inbox(&path, &["prune", "--scheme", "nobody"]).run().failed(2, "no scheme is called");
     inbox(&path, &["prune", "--retention", "0s", "--danger-forget-early"]).run().failed(2, "cannot be 0");
 
-    let github = ["--retention", "73h", "--scheme", "github"];
-    assert_eq!(prune(&[&github[..], &["--dry-run"]].concat()).good().json(), pruned(1, 0, true));
+    let early = ["--retention", "72h", "--danger-forget-early"];
+    assert_eq!(prune(&[&early[..], &["--dry-run"]].concat()).good().json(), pruned(1, 0, true));
     assert_eq!(state(&path, DONE), "done", "nothing was forgotten");
     assert_eq!(prune(&["--keep-dead", "80d", "--dry-run"]).good().json(), pruned(0, 1, true));
     let text = inbox(&path, &["prune", "--keep-dead", "80d", "--dry-run"]).run().good().stdout;
@@ -394,11 +394,40 @@ fn pruning_forgets_what_is_old_and_refuses_what_would_run_twice() {
         text,
         "0 done would be forgotten: done more than 3 d 8 h ago\n1 dead would be forgotten: given up more than 80 d ago\n"
     );
-    assert_eq!(prune(&github).good().json(), pruned(1, 0, false));
+    assert_eq!(prune(&early).good().json(), pruned(1, 0, false));
     assert_eq!(prune(&["--keep-dead", "80d"]).good().json(), pruned(0, 1, false));
     let left = json(&path, &["stats"]).good().json();
     assert_eq!((&left["done"], &left["dead"], &left["pending"]), (&json!(0), &json!(0), &json!(2)));
+    // From then on the inbox remembers for no longer.
+    let github = inbox(&path, &["prune", "--scheme", "github"]).run();
+    github.failed(2, "what the inbox remembers for is shorter than 3 d (`github` delivers again for 3 d");
+    inbox(&path, &["prune", "--scheme", "github", "--retention", "73h"]).run().good();
+    assert!(inbox(&path, &["prune"]).run().good().stdout.contains("done more than 3 d ago"));
     assert_eq!(prune(&["--retention", "1ms", "--danger-forget-early"]).good().json(), pruned(0, 0, false));
+}
+
+#[test]
+fn pruning_goes_by_the_longest_retention_that_a_receiver_has_opened_the_inbox_with() {
+    let path = seeded("inbox-prune-longest");
+    let days = |days: u64| Duration::from_hours(24 * days);
+    drop(SqliteInbox::builder(&path).retention(days(11)).open().expect("an inbox"));
+    let age = |days: i64| {
+        let update = "UPDATE countersign_inbox SET finished_at = finished_at - ?1 * 86400000 WHERE number = ?2";
+        Connection::open(&path).expect("a database").execute(update, [days, DONE]).expect("an update");
+    };
+    age(10);
+    let nothing = inbox(&path, &["prune"]).run().good().stdout;
+    assert!(nothing.starts_with("0 done forgotten: done more than 11 d ago"), "{nothing}");
+    let shorter = inbox(&path, &["prune", "--retention", "80h"]).run().failed(2, "--retention is shorter than 11 d");
+    assert!(shorter.stderr.contains("leave --retention out"), "{shorter:#?}");
+    inbox(&path, &["prune", "--keep-dead", "10d"]).run().failed(2, "--keep-dead is shorter than what the inbox");
+    // It does not raise what the inbox remembers for.
+    inbox(&path, &["prune", "--retention", "30d"]).run().good();
+    age(2);
+    for dry_run in [true, false] {
+        let args = if dry_run { &["prune", "--dry-run"][..] } else { &["prune"] };
+        assert_eq!(json(&path, args).good().json(), json!({ "done": 1, "dead": 0, "dry_run": dry_run }));
+    }
 }
 
 #[test]

@@ -118,15 +118,23 @@ fn an_operator_sees_and_does_on_postgresql_what_he_does_on_sqlite() {
 fn pruning_on_postgresql_forgets_what_is_old_in_steps() {
     let server = Postgres::start();
     finish(&server.url(), 1_234);
-    let age = "UPDATE countersign.inbox SET finished_at = 0 WHERE number <= \
-               (SELECT number FROM countersign.inbox ORDER BY number LIMIT 1 OFFSET 1199)";
+    let age = "UPDATE countersign.inbox SET finished_at = finished_at - 360000000 WHERE number IN \
+               (SELECT number FROM countersign.inbox ORDER BY number LIMIT 1200)";
     admin(&server.url(), age);
     let inbox = Seeded { server, numbers: Vec::new() };
     let dry = inbox.json(&["prune", "--dry-run", "--keep-dead", "80h"]).good().json();
     assert_eq!(dry, json!({ "done": 1_200, "dead": 0, "dry_run": true }));
     inbox.inbox(&["prune", "--retention", "1h"]).run().failed(2, "would run twice");
-    assert_eq!(inbox.json(&["prune", "--keep-dead", "80h"]).good().json()["done"], 1_200);
-    assert_eq!(inbox.json(&["stats"]).good().json()["done"], 34);
+    admin(&inbox.server.url(), "UPDATE countersign.inbox_retention SET milliseconds = 360000000 * 2");
+    assert_eq!(inbox.json(&["prune"]).good().json()["done"], 0, "all of it is to be remembered");
+    inbox.inbox(&["prune", "--retention", "80h"]).run().failed(2, "the inbox remembers for so long");
+    let early = ["prune", "--retention", "80h", "--danger-forget-early"];
+    assert_eq!(inbox.json(&[&early[..], &["--dry-run"]].concat()).good().json()["done"], 1_200);
+    inbox.inbox(&["prune", "--retention", "80h"]).run().failed(2, "the inbox remembers for so long");
+    assert_eq!(inbox.json(&early).good().json()["done"], 1_200);
+    admin(&inbox.server.url(), &&age.replace("1200", "10"));
+    assert_eq!(inbox.json(&["prune", "--keep-dead", "80h"]).good().json()["done"], 10);
+    assert_eq!(inbox.json(&["stats"]).good().json()["done"], 24);
 }
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]

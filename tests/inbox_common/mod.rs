@@ -7,8 +7,10 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use countersign::inbox::{Incoming, StoredDelivery};
-use countersign::{Authenticated, ClaimKey, Clock, DeliveryId, EventType, Fingerprint, KeyId, Source, SystemClock};
+use countersign::inbox::{Accepted, InboxStore, Incoming, State, StoredDelivery, Wanted};
+use countersign::{
+    Authenticated, ClaimKey, Clock, DeliveryId, EventType, Fingerprint, KeyId, Settled, Source, SystemClock, Timestamp,
+};
 
 /// A new folder; gone when it is dropped.
 pub struct Folder {
@@ -79,7 +81,7 @@ pub fn incoming(id: &str) -> Incoming {
             id: Some(delivery_id),
             event_type: Some(EventType::from_static("job")),
             timestamp: None,
-            received_at: countersign::Timestamp::from_secs(1_790_000_000),
+            received_at: Timestamp::from_secs(1_790_000_000),
             key_id: KeyId::new("test").unwrap(),
             authenticated: Authenticated::from_bits(3),
             content_digest: None,
@@ -96,4 +98,34 @@ pub async fn until(what: &str, mut ask: impl AsyncFnMut() -> bool) {
         assert!(std::time::Instant::now() < deadline, "waited in vain for {what}");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
+}
+
+/// Three handles, as three processes have them: `short` remembers for 80 hours and keeps the dead as long, `long`, which was
+/// opened later, remembers for 11 days, and `tool` looks in with an hour for both.
+pub async fn what_the_longest_remembers_nobody_forgets<S: InboxStore>(short: S, long: S, tool: S) {
+    let now = SystemClock.now();
+    let mut leases = Vec::new();
+    for id in ["done", "again", "dead"] {
+        assert_eq!(short.accept(incoming(id), now).await.unwrap(), Accepted::New);
+        let wanted = Wanted { limit: 1, lease: Duration::from_secs(30), max_attempts: 3 };
+        leases.push(short.claim(wanted, now).await.unwrap().leased[0].lease);
+    }
+    for lease in &leases[..2] {
+        assert_eq!(long.complete(lease, now).await.unwrap(), Settled::Current);
+    }
+    assert_eq!(short.dead(&leases[2], "x", now).await.unwrap(), Settled::Current);
+    let days = Duration::from_hours(11 * 24);
+    let last = now.saturating_add(days).saturating_sub(Duration::from_millis(1));
+    // Whoever promised it need not run any more.
+    drop(long);
+    for at in [now.saturating_add(Duration::from_hours(81)), last] {
+        assert_eq!(tool.prune(10, at).await.unwrap(), 0, "by a tool");
+        assert_eq!(short.prune(10, at).await.unwrap(), 0, "by workers");
+        for (id, state) in [("done", State::Done), ("again", State::Done), ("dead", State::Dead)] {
+            assert_eq!(short.accept(incoming(id), at).await.unwrap(), Accepted::Duplicate(state), "{id}");
+        }
+    }
+    let end: Timestamp = now.saturating_add(days);
+    assert_eq!(short.accept(incoming("again"), end).await.unwrap(), Accepted::New, "and then it is free");
+    assert_eq!(short.prune(10, end).await.unwrap(), 2);
 }

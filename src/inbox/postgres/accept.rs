@@ -214,8 +214,7 @@ impl Writer {
                     Known::New(state) => {
                         any_new = true;
                         // The others are copies of this one.
-                        known =
-                            Known::Held(Held { number: 0, fingerprint: print, state, finished_at: None, nonce: None });
+                        known = Known::Held(Held::just_now(print, state));
                         Some(Accepted::New)
                     }
                     Known::Held(held) if again && held.nonce == Some(job.nonce) => {

@@ -15,10 +15,12 @@ use super::columns::salt_of;
 use super::effects::Stage;
 use super::error::{PostgresInboxError, PostgresInboxMistake};
 use super::layout;
+use super::retention;
 use super::rope::{Rope, Way};
 use super::statements::Statements;
 use super::{Inner, PostgresInbox};
 use crate::inbox::Bell;
+use crate::inbox::row::warn_of_shorter;
 use crate::remote::postgres::{Link, Pooled, Server, Timeouts, is_schema, quoted};
 use crate::remote::{
     DEFAULT_RESPONSE_TIMEOUT, DEFAULT_RETENTION, Health, Later, MAX_RETENTION, MIN_RESPONSE_TIMEOUT, MIN_RETENTION,
@@ -38,6 +40,7 @@ pub struct PostgresInboxBuilder {
     handler_connections: usize,
     handler_pool: Option<Pool>,
     existing: bool,
+    forget_early: bool,
     response_timeout: Duration,
     unflushed_commits: bool,
 }
@@ -62,6 +65,7 @@ impl PostgresInboxBuilder {
             handler_connections: 16,
             handler_pool: None,
             existing: false,
+            forget_early: false,
             response_timeout: DEFAULT_RESPONSE_TIMEOUT,
             unflushed_commits: false,
         }
@@ -76,13 +80,16 @@ impl PostgresInboxBuilder {
 
     /// For how long a delivery that is done is remembered, with its body: a millisecond to a year; 80 hours unless told.
     /// A receiver refuses to be built where it is shorter than the sender retries.
+    ///
+    /// The inbox remembers for the longest retention that any process has come with, and records that: one that is shorter
+    /// than what is recorded is warned about, and changes nothing.
     pub fn retention(mut self, retention: Duration) -> Self {
         self.retention = retention;
         self
     }
 
     /// For how long the dead are kept; for ever unless told. Never shorter than the retention: their ids are remembered
-    /// by them.
+    /// by them. So they are kept for as long as the inbox remembers, where that is longer.
     pub fn keep_dead(mut self, keep: Duration) -> Self {
         self.keep_dead = Some(keep);
         self
@@ -136,6 +143,13 @@ impl PostgresInboxBuilder {
         self
     }
 
+    /// Has the inbox remember for no longer than the retention that is told here, although another process has come with a
+    /// longer one; until one does so again. What senders deliver again after that runs twice.
+    pub fn danger_forget_early(mut self) -> Self {
+        self.forget_early = true;
+        self
+    }
+
     /// Accepts a server with `synchronous_commit = off` or `fsync = off`, which may lose what was acknowledged when it
     /// crashes. For tests.
     pub fn danger_unflushed_commits(mut self) -> Self {
@@ -163,9 +177,17 @@ impl PostgresInboxBuilder {
         let prepare = async {
             let mut client = pool.get().await.map_err(PostgresInboxError::no_connection)?;
             check(&client, self.unflushed_commits).await?;
-            layout::ensure(&mut client, &self.schema, self.existing).await
+            layout::ensure(&mut client, &self.schema, self.existing).await?;
+            let (raise, lower) = (!self.existing, self.forget_early);
+            let recorded = retention::record(&mut client, &self.schema, self.retention, raise, lower).await;
+            recorded.map_err(PostgresInboxError::Migration)
         };
-        timeout(BUILD_LIMIT, prepare).await.map_err(|_| PostgresInboxError::unreachable(TooLate(BUILD_LIMIT)))??;
+        let recorded = timeout(BUILD_LIMIT, prepare)
+            .await
+            .map_err(|_| PostgresInboxError::unreachable(TooLate(BUILD_LIMIT)))??;
+        if !self.existing {
+            warn_of_shorter(self.retention, recorded);
+        }
         let stage = self.stage(&pool, home.clone())?;
         let bell = Bell::default();
         let way = match &self.server {
@@ -299,6 +321,7 @@ impl fmt::Debug for PostgresInboxBuilder {
             .field("connections", &self.connections)
             .field("handler_connections", &self.handler_connections)
             .field("existing", &self.existing)
+            .field("forget_early", &self.forget_early)
             .field("response_timeout", &self.response_timeout)
             .field("unflushed_commits", &self.unflushed_commits)
             .finish_non_exhaustive()

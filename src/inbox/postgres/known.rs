@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tokio_postgres::Row;
 
+use super::retention::length;
 use super::rows::{fingerprint, optional_time, read, state_of};
 use crate::dedupe::Fingerprint;
 use crate::inbox::{InboxError, State};
@@ -28,10 +29,19 @@ pub(super) struct Held {
     pub(super) finished_at: Option<Timestamp>,
     /// The accept that wrote it, unless it was leased since.
     pub(super) nonce: Option<[u8; 16]>,
+    /// For how long the inbox remembers it, if it is done.
+    pub(super) remembered: Duration,
 }
 
 impl Held {
+    /// One that was written by the statement itself.
+    pub(super) const fn just_now(fingerprint: Fingerprint, state: State) -> Self {
+        Self { number: 0, fingerprint, state, finished_at: None, nonce: None, remembered: Duration::ZERO }
+    }
+
+    /// For a process with this retention, which another may have outdone.
     pub(super) fn is_over(&self, retention: Duration, now: Timestamp) -> bool {
+        let retention = retention.max(self.remembered);
         self.state == State::Done && self.finished_at.is_some_and(|at| at.saturating_add(retention) <= now)
     }
 }
@@ -52,6 +62,7 @@ pub(super) fn known(row: &Row) -> Result<([u8; 32], Known), InboxError> {
         state: state_of(row, "state")?,
         finished_at: optional_time(row, "finished_at")?,
         nonce: read::<&[u8]>(row, "token")?.try_into().ok(),
+        remembered: length(read::<Option<i64>>(row, "remembered")?.unwrap_or(0)),
     };
     Ok((key, Known::Held(held)))
 }

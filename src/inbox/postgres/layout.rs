@@ -7,7 +7,7 @@ use super::error::PostgresInboxError;
 use crate::remote::postgres::{SETUP_LOCK, is_race, quoted};
 
 /// What leads from each version to the next; the first makes version 1.
-const MIGRATIONS: [&str; 1] = [include_str!("schema.sql")];
+const MIGRATIONS: [&str; 2] = [include_str!("schema.sql"), include_str!("to_2.sql")];
 
 /// The version that this program reads and writes.
 const VERSION: i32 = MIGRATIONS.len() as i32;
@@ -100,7 +100,8 @@ const FIND: &str = "SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = $1::
         WHERE nspname = $1::text AND relname = 'inbox_schema') AS versions,
     EXISTS (SELECT FROM pg_class JOIN pg_namespace AS space ON space.oid = relnamespace
         WHERE nspname = $1::text AND relname IN ('inbox', 'inbox_delivery', 'inbox_numbers')) AS tables";
-const LIMITS: &str = "SET LOCAL lock_timeout = '4s'; SET LOCAL statement_timeout = '4s'";
+/// How long a lock may be waited for where something is set up.
+pub(super) const LIMITS: &str = "SET LOCAL lock_timeout = '4s'; SET LOCAL statement_timeout = '4s'";
 const MOST_TRIES: usize = 4;
 
 #[cfg(test)]

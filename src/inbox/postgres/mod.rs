@@ -10,6 +10,7 @@ mod extend;
 mod known;
 mod layout;
 mod operate;
+mod retention;
 mod rope;
 mod rows;
 mod settle;
@@ -80,6 +81,16 @@ impl PostgresInbox {
     pub fn with_pool(pool: Pool) -> PostgresInboxBuilder {
         PostgresInboxBuilder::for_pool(pool)
     }
+
+    /// For how long the inbox remembers what is done: the longest retention that a receiver or worker has come with, and
+    /// what every process keeps to that has a shorter one.
+    ///
+    /// # Errors
+    ///
+    /// When the server cannot be reached.
+    pub async fn longest_retention(&self) -> Result<Duration, InboxError> {
+        self.inner.longest_retention().await
+    }
 }
 
 impl InboxStore for PostgresInbox {
@@ -129,11 +140,8 @@ impl InboxStore for PostgresInbox {
     }
 
     async fn prune(&self, limit: usize, now: Timestamp) -> Result<u64, InboxError> {
-        let inner = &self.inner;
-        let done_before = now.saturating_sub(inner.retention);
-        let dead_before = inner.keep_dead.map(|keep| now.saturating_sub(keep));
         step::reached("prune", "committing");
-        let pruned = inner.prune(limit, done_before, dead_before).await?;
+        let pruned = self.inner.prune(limit, now).await?;
         step::reached("prune", "committed");
         Ok(pruned)
     }

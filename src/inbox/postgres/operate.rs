@@ -57,18 +57,14 @@ impl Inner {
         })
     }
 
-    pub(super) async fn prune(
-        &self,
-        limit: usize,
-        done_before: Timestamp,
-        dead_before: Option<Timestamp>,
-    ) -> Result<u64, InboxError> {
+    pub(super) async fn prune(&self, limit: usize, now: Timestamp) -> Result<u64, InboxError> {
         let mut pruned = 0;
         let (done, dead) = (&self.statements.prune, &self.statements.prune_dead);
-        for (statement, before) in [(done, Some(done_before)), (dead, dead_before)] {
-            let Some(before) = before else { continue };
+        for (statement, keep) in [(done, Some(self.retention)), (dead, self.keep_dead)] {
+            let Some(keep) = keep else { continue };
             let left = i64::try_from(limit).unwrap_or(i64::MAX).saturating_sub(pruned);
-            let row = self.patiently_one(statement, &[&before.as_millis(), &left]).await?;
+            let before = now.saturating_sub(keep).as_millis();
+            let row = self.patiently_one(statement, &[&before, &left, &now.as_millis()]).await?;
             pruned += read::<i64>(&row, "pruned")?;
         }
         Ok(pruned.unsigned_abs())
@@ -112,7 +108,7 @@ impl Inner {
         Ok(replayed.unsigned_abs())
     }
 
-    async fn patiently_one(&self, text: &str, params: Params<'_>) -> Result<Row, InboxError> {
+    pub(super) async fn patiently_one(&self, text: &str, params: Params<'_>) -> Result<Row, InboxError> {
         let mut rows = self.patiently(text, params).await?;
         rows.pop().ok_or_else(|| InboxError::unavailable("a statement gave no row"))
     }

@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use super::effects::{ENDED, SUPERSEDED};
+use super::retention::recorded;
 use super::rows::{DELIVERY, ENTRY, NAMES};
 
 /// The statements for one schema. Names are quoted when they get here.
@@ -35,6 +36,7 @@ pub(super) struct Statements {
     pub(super) replay: String,
     pub(super) replay_all: String,
     pub(super) replay_one: String,
+    pub(super) retention: String,
     pub(super) settle: String,
     pub(super) show: String,
     pub(super) stats: String,
@@ -59,6 +61,7 @@ impl Statements {
     pub(super) fn new(schema: &str, salt: i64, lock_timeout: Duration) -> Self {
         let (inbox, delivery) = (format!("{schema}.inbox"), format!("{schema}.inbox_delivery"));
         let numbers = format!("{schema}.inbox_numbers").replace('\'', "''");
+        let recorded = recorded(schema);
         let settings = |lock_timeout: Duration| {
             format!(
                 "set_config('lock_timeout', '{}ms', true), \
@@ -155,7 +158,8 @@ impl Statements {
                     RETURNING number, state
                 )
                 SELECT incoming.claim_key, queued.state AS new, seen.number, seen.fingerprint,
-                    held.state, held.finished_at, held.token
+                    held.state, held.finished_at, held.token,
+                    CASE held.state WHEN 3 THEN {recorded} END AS remembered
                 FROM incoming LEFT JOIN numbered USING (claim_key) LEFT JOIN queued ON queued.number = numbered.number
                 LEFT JOIN seen ON seen.claim_key = incoming.claim_key
                 LEFT JOIN LATERAL (
@@ -192,7 +196,8 @@ impl Statements {
             format!(
                 "WITH {guard},
                 old AS MATERIALIZED (
-                    SELECT number FROM {inbox}, guard WHERE state = {state} AND finished_at <= $1 AND guard.holds
+                    SELECT number FROM {inbox}, guard WHERE state = {state} AND guard.holds
+                    AND finished_at <= least($1::bigint, $3::bigint - {recorded})
                     ORDER BY finished_at LIMIT $2 FOR UPDATE OF inbox SKIP LOCKED
                 ),
                 gone AS (DELETE FROM {inbox} AS held USING old WHERE held.number = old.number RETURNING held.number),
@@ -333,6 +338,7 @@ impl Statements {
                 "SELECT number, entity FROM {inbox} WHERE state = 4 AND number > $1 ORDER BY number LIMIT $2"
             ),
             replay_one: format!("SELECT number, entity FROM {inbox} WHERE number = $1"),
+            retention: format!("SELECT {recorded} AS recorded"),
             replay: format!(
                 "WITH {locked},
                 chosen AS MATERIALIZED (

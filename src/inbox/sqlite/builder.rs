@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use super::connection::{Place, SqliteInboxError, SqliteInboxMistake};
 use super::writer::Writer;
-use super::{Inner, SqliteInbox};
+use super::{Inner, SqliteInbox, retention};
 use crate::inbox::Bell;
+use crate::inbox::row::warn_of_shorter;
 
 /// SQLite counts the milliseconds in 31 bits, which is some hours more.
 const MAX_BUSY_TIMEOUT: Duration = Duration::from_hours(24 * 24);
@@ -21,6 +22,7 @@ pub struct SqliteInboxBuilder {
     queue: usize,
     busy_timeout: Duration,
     existing: bool,
+    forget_early: bool,
 }
 
 impl SqliteInboxBuilder {
@@ -33,17 +35,21 @@ impl SqliteInboxBuilder {
             queue: 4096,
             busy_timeout: Duration::from_secs(1),
             existing: false,
+            forget_early: false,
         }
     }
 
     /// For how long a delivery that is done is remembered, with its body; 80 hours unless set, and never nothing. That
     /// outlasts every preset. A receiver refuses to be built where it is shorter than the sender retries.
+    ///
+    /// The inbox remembers for the longest retention that any process has opened it with, and records that: one that is
+    /// shorter than what is recorded is warned about, and changes nothing.
     pub fn retention(self, retention: Duration) -> Self {
         Self { retention, ..self }
     }
 
     /// For how long the dead are kept; for ever unless set. Never shorter than the retention: their ids are remembered
-    /// by them.
+    /// by them. So they are kept for as long as the inbox remembers, where that is longer.
     pub fn keep_dead(self, keep: Duration) -> Self {
         Self { keep_dead: Some(keep), ..self }
     }
@@ -66,6 +72,12 @@ impl SqliteInboxBuilder {
         Self { existing: true, ..self }
     }
 
+    /// Has the inbox remember for no longer than the retention that is set here, although another process has opened it
+    /// with a longer one; until one does so again. What senders deliver again after that runs twice.
+    pub fn danger_forget_early(self) -> Self {
+        Self { forget_early: true, ..self }
+    }
+
     /// Opens the file, which is made where there is none, for its owner alone; and starts the thread that writes.
     ///
     /// The file is made here and never later. When it is gone, such as with a volume that is not mounted any more, what is
@@ -80,9 +92,14 @@ impl SqliteInboxBuilder {
         if !mistakes.is_empty() {
             return Err(SqliteInboxError::Settings(mistakes));
         }
-        let Self { path, retention, keep_dead, queue, busy_timeout, existing } = self;
+        let Self { path, retention, keep_dead, queue, busy_timeout, existing, forget_early } = self;
         let place = Place { path, busy_timeout, existing };
-        let writing = place.open()?;
+        let mut writing = place.open()?;
+        let recorded = retention::record(writing.parts().0, retention, !existing, forget_early);
+        let recorded = recorded.map_err(|source| place.failed(source))?;
+        if !existing {
+            warn_of_shorter(retention, recorded);
+        }
         // From here on this file and no other: one that is gone is not made anew by whoever opens it again.
         let place = place.found()?;
         let bell = Bell::default();

@@ -9,7 +9,7 @@ use super::keys::{self, Keys};
 use crate::causes::Listed;
 
 /// The version of the schema that this program reads and writes.
-const VERSION: i64 = 2;
+const VERSION: i64 = 3;
 
 /// What `PRAGMA synchronous` says when every commit waits for the disk.
 const FULL: i64 = 2;
@@ -256,7 +256,7 @@ impl Place {
         }
     }
 
-    fn failed(&self, source: rusqlite::Error) -> SqliteInboxError {
+    pub(super) fn failed(&self, source: rusqlite::Error) -> SqliteInboxError {
         let path = self.path.clone();
         // Even a reader writes to the index of the log. (The file is not opened to find out more: closing it again would let
         // go of the locks that other connections of this process have.)
@@ -291,6 +291,9 @@ fn migrate(connection: &mut Connection) -> rusqlite::Result<i64> {
     if version(&transaction)? == 1 {
         transaction.execute_batch(include_str!("from_1_to_2.sql"))?;
         keys::enter_all(&transaction)?;
+    }
+    if version(&transaction)? == 2 {
+        transaction.execute_batch(include_str!("from_2_to_3.sql"))?;
     }
     let version = version(&transaction)?;
     transaction.commit()?;

@@ -13,6 +13,7 @@ mod connection;
 mod effects;
 mod keys;
 mod read;
+mod retention;
 mod rows;
 mod write;
 mod writer;
@@ -76,6 +77,16 @@ impl SqliteInbox {
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.inner.place.path
+    }
+
+    /// For how long the inbox remembers what is done: the longest retention that a receiver or worker has opened it with,
+    /// and what every process keeps to that has a shorter one.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be read.
+    pub async fn longest_retention(&self) -> Result<Duration, InboxError> {
+        self.ask(retention::recorded).await
     }
 
     fn new(inner: Inner) -> Self {
@@ -179,9 +190,10 @@ impl InboxStore for SqliteInbox {
     }
 
     async fn prune(&self, limit: usize, now: Timestamp) -> Result<u64, InboxError> {
-        let done_before = now.saturating_sub(self.inner.retention);
-        let dead_before = self.inner.keep_dead.map(|keep| now.saturating_sub(keep));
-        self.inner.writer.run("prune", |_| false, move |tx, _| write::prune(tx, limit, done_before, dead_before)).await
+        let (retention, keep_dead) = (self.inner.retention, self.inner.keep_dead);
+        let run =
+            self.inner.writer.run("prune", |_| false, move |tx, _| write::prune(tx, limit, retention, keep_dead, now));
+        run.await
     }
 
     async fn stats(&self) -> Result<Stats, InboxError> {

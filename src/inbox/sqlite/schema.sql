@@ -1,7 +1,7 @@
--- The inbox, version 2. The names are prefixed because handlers write into the same database.
+-- The inbox, version 3. The names are prefixed because handlers write into the same database.
 
 CREATE TABLE countersign_inbox_schema (version INTEGER NOT NULL) STRICT;
-INSERT INTO countersign_inbox_schema VALUES (2);
+INSERT INTO countersign_inbox_schema VALUES (3);
 
 -- One row a delivery, short, so that many of them share a page: a delivery is written three times.
 CREATE TABLE countersign_inbox (
@@ -52,3 +52,8 @@ CREATE TABLE countersign_inbox_payload (
   headers TEXT NOT NULL,                      -- JSON: pairs of a name and a value in hexadecimal
   body    BLOB NOT NULL
 ) STRICT;
+
+CREATE TABLE countersign_inbox_retention (
+  milliseconds INTEGER NOT NULL               -- one row: the longest that a receiver or worker has opened it with
+) STRICT;
+INSERT INTO countersign_inbox_retention VALUES (0);

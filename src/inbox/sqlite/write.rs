@@ -5,6 +5,7 @@ use std::time::Duration;
 use rusqlite::{OptionalExtension, Transaction, params};
 
 use super::keys::{self, Keys};
+use super::retention::recorded;
 use super::rows::{DELIVERY, ENTRY, leased};
 use crate::dedupe::{ClaimKey, Settled};
 use crate::inbox::row::{DEAD, DONE, PENDING, RUNNING, WAITING, last_words, malformed_words, state};
@@ -37,9 +38,10 @@ pub(super) fn accept(
         Ok((row.get::<_, i64>(0)?, row.get::<_, u8>(1)?, row.get::<_, [u8; 16]>(2)?, row.get::<_, Option<i64>>(3)?))
     });
     if let Some((number, known_state, known_fingerprint, finished_at)) = known? {
-        let until = finished_at.map(|at| Timestamp::from_millis(at).saturating_add(retention));
-        let over = known_state == DONE && until.is_some_and(|until| until <= now);
-        if !over {
+        let ended = finished_at.filter(|_| known_state == DONE).map(Timestamp::from_millis);
+        let over = |retention| ended.is_some_and(|at: Timestamp| at.saturating_add(retention) <= now);
+        // Another process may have promised to remember for longer.
+        if !over(retention) || !over(recorded(tx)?) {
             let same = known_fingerprint == fingerprint;
             return Ok(if same { Accepted::Duplicate(state(known_state)) } else { Accepted::Conflict });
         }
@@ -263,9 +265,13 @@ pub(super) fn replay(tx: &Transaction<'_>, numbers: &[i64], states: &[u8], now: 
 pub(super) fn prune(
     tx: &Transaction<'_>,
     limit: usize,
-    done_before: Timestamp,
-    dead_before: Option<Timestamp>,
+    retention: Duration,
+    keep_dead: Option<Duration>,
+    now: Timestamp,
 ) -> rusqlite::Result<u64> {
+    let longest = recorded(tx)?.max(retention);
+    let done_before = now.saturating_sub(longest);
+    let dead_before = keep_dead.map(|keep| now.saturating_sub(keep.max(longest)));
     let mut pruned = 0;
     let done =
         ("SELECT number FROM countersign_inbox WHERE state = 3 AND finished_at <= ?1 LIMIT ?2", Some(done_before));

@@ -26,9 +26,6 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// How many connections are opened to a server: a few, for it has others to serve.
 const CONNECTIONS: usize = 4;
 
-/// For how long an inbox remembers what is done, unless told otherwise: its own default.
-pub(super) const RETENTION: Duration = Duration::from_hours(80);
-
 /// Where the inbox is.
 #[derive(Args, Clone)]
 #[command(next_help_heading = "Inbox (default: COUNTERSIGN_INBOX_SQLITE or COUNTERSIGN_INBOX_POSTGRES)")]
@@ -66,6 +63,8 @@ pub(super) enum Place {
 pub(super) struct Memory {
     pub(super) retention: Duration,
     pub(super) keep_dead: Option<Duration>,
+    /// Whether the inbox is to remember for no longer than that, whatever it has remembered for until now.
+    pub(super) forget_early: bool,
 }
 
 /// An open inbox of either engine.
@@ -122,6 +121,7 @@ fn grants(url: &Hidden, schema: &str) -> String {
          GRANT USAGE ON SCHEMA {schema} TO {role};\n  \
          GRANT USAGE ON SEQUENCE {schema}.inbox_numbers TO {role};\n  \
          GRANT SELECT ON {schema}.inbox_schema TO {role};\n  \
+         GRANT SELECT, UPDATE ON {schema}.inbox_retention TO {role};\n  \
          GRANT SELECT, INSERT, UPDATE, DELETE ON {schema}.inbox, {schema}.inbox_delivery TO {role};"
     )
 }
@@ -133,17 +133,18 @@ fn name(text: &str) -> String {
 
 impl Place {
     pub(super) async fn open(&self) -> Result<Store, Failure> {
-        self.open_with(Memory { retention: RETENTION, keep_dead: None }).await
+        self.open_with(None).await
     }
 
-    pub(super) async fn open_with(&self, memory: Memory) -> Result<Store, Failure> {
-        let Memory { retention, keep_dead } = memory;
+    pub(super) async fn open_with(&self, memory: Option<Memory>) -> Result<Store, Failure> {
         match self {
             Self::Postgres { url, schema, .. } => {
                 let mut builder = PostgresInbox::builder(url.expose()).schema(schema).existing();
-                builder = builder.retention(retention).connections(CONNECTIONS).response_timeout(PATIENCE);
-                if let Some(keep) = keep_dead {
-                    builder = builder.keep_dead(keep);
+                builder = builder.connections(CONNECTIONS).response_timeout(PATIENCE);
+                if let Some(Memory { retention, keep_dead, forget_early }) = memory {
+                    builder = builder.retention(retention);
+                    builder = if let Some(keep) = keep_dead { builder.keep_dead(keep) } else { builder };
+                    builder = if forget_early { builder.danger_forget_early() } else { builder };
                 }
                 Ok(Store::Postgres(builder.build().await.map_err(|reason| match reason {
                     PostgresInboxError::Migration(_) => Failure::InboxTables { reason, grants: grants(url, schema) },
@@ -151,9 +152,11 @@ impl Place {
                 })?))
             }
             Self::Sqlite { path, .. } => {
-                let mut builder = SqliteInbox::builder(path).existing().busy_timeout(PATIENCE).retention(retention);
-                if let Some(keep) = keep_dead {
-                    builder = builder.keep_dead(keep);
+                let mut builder = SqliteInbox::builder(path).existing().busy_timeout(PATIENCE);
+                if let Some(Memory { retention, keep_dead, forget_early }) = memory {
+                    builder = builder.retention(retention);
+                    builder = if let Some(keep) = keep_dead { builder.keep_dead(keep) } else { builder };
+                    builder = if forget_early { builder.danger_forget_early() } else { builder };
                 }
                 Ok(Store::Sqlite(builder.open()?))
             }
@@ -225,6 +228,14 @@ impl Store {
             Self::Sqlite(store) => store.replay(what, now).await,
         };
         Ok(replayed? > 0)
+    }
+
+    /// For how long the inbox remembers, by what its receivers and workers have opened it with.
+    pub(super) async fn longest_retention(&self) -> Result<Duration, Failure> {
+        Ok(match self {
+            Self::Postgres(store) => store.longest_retention().await,
+            Self::Sqlite(store) => store.longest_retention().await,
+        }?)
     }
 
     pub(super) async fn prune(&self, limit: usize, now: Timestamp) -> Result<u64, Failure> {

@@ -8,7 +8,7 @@ use countersign::inbox::{Query, State};
 use serde::Serialize;
 
 use super::list::PAGE;
-use super::place::{Memory, Place, RETENTION, Store};
+use super::place::{Memory, Place, Store};
 use crate::exit::Failure;
 use crate::moment;
 use crate::output::{self, Out};
@@ -19,13 +19,15 @@ pub(super) const EXAMPLES: &str = "\
 Examples:
   countersign inbox prune --dry-run
   countersign inbox prune --retention 30d --keep-dead 90d
-  countersign inbox prune --scheme github --retention 73h
+  countersign inbox prune --scheme github
 
 Workers prune by themselves; this is for an inbox without any, or to make room now.
 
 An entry that is done is what a duplicate is recognised by. The sender may deliver one again for as long as it retries, \
-and a clock may be wrong: forgotten earlier, a late retry is new, and its handler runs a second time. 80 hours outlast \
-every preset. With --scheme, what outlasts that sender is enough. Give the retention of your receivers if theirs is longer.
+and a clock may be wrong: forgotten earlier, a late retry is new, and its handler runs a second time. So the inbox records \
+the longest retention that a receiver or worker has opened it with, and nothing forgets before that is over. With --scheme it \
+is checked that it outlasts that sender as well. --danger-forget-early lowers what is recorded, until one of them is started \
+anew.
 
 Dead letters stay unless --keep-dead is given. Pending, running and waiting entries always stay.";
 
@@ -37,9 +39,9 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 
 #[derive(Args)]
 pub(super) struct PruneArgs {
-    /// How long what is done is remembered
-    #[arg(long, value_name = "TIME", default_value = "80h", value_parser = moment::length)]
-    retention: Duration,
+    /// How long what is done is remembered [default: as the inbox does]
+    #[arg(long, value_name = "TIME", value_parser = moment::length)]
+    retention: Option<Duration>,
 
     /// How long dead letters are kept; no shorter than --retention [default: for ever]
     #[arg(long, value_name = "TIME", value_parser = moment::length)]
@@ -49,7 +51,7 @@ pub(super) struct PruneArgs {
     #[arg(long, value_name = "NAME|FILE")]
     scheme: Option<std::path::PathBuf>,
 
-    /// Forget earlier than the senders stop retrying: handlers will run twice
+    /// Have the inbox forget earlier than its receivers promised or the senders stop retrying: handlers will run twice
     #[arg(long)]
     danger_forget_early: bool,
 
@@ -67,14 +69,22 @@ struct Pruned {
 }
 
 pub(super) async fn prune(args: &PruneArgs, place: &Place, out: &Out) -> Result<(), Failure> {
-    check(args)?;
+    let (store, recorded) = runtime::unless_interrupted(async {
+        let store = place.open().await?;
+        let recorded = store.longest_retention().await?;
+        Ok((store, recorded))
+    })
+    .await?;
+    let retention = args.retention.unwrap_or(recorded);
+    check(args, retention, recorded)?;
+    let memory = Memory { retention, keep_dead: args.keep_dead, forget_early: args.danger_forget_early };
     let now = moment::now();
     let mut pruned = Pruned { dry_run: args.dry_run, ..Pruned::default() };
     let ended = runtime::unless_interrupted(async {
         if args.dry_run {
-            count(args, place, &mut pruned, now, out).await
+            count(memory, &store, &mut pruned, now, out).await
         } else {
-            forget(args, place, &mut pruned, now, out).await
+            forget(memory, place, &mut pruned, now, out).await
         }
     })
     .await;
@@ -84,59 +94,58 @@ pub(super) async fn prune(args: &PruneArgs, place: &Place, out: &Out) -> Result<
             None => "dead letters are kept".to_owned(),
         };
         let verb = if args.dry_run { "would be forgotten" } else { "forgotten" };
-        out.line(format!("{} done {verb}: done more than {} ago", pruned.done, output::length(args.retention)))?;
+        out.line(format!("{} done {verb}: done more than {} ago", pruned.done, output::length(retention)))?;
         out.line(format!("{} dead {verb}: {kept}", pruned.dead))
     })?;
     ended
 }
 
-fn check(args: &PruneArgs) -> Result<(), Failure> {
-    if let Some(keep) = args.keep_dead
-        && keep < args.retention
-    {
+fn check(args: &PruneArgs, retention: Duration, recorded: Duration) -> Result<(), Failure> {
+    let what = if args.retention.is_some() { "--retention" } else { "what the inbox remembers for" };
+    if args.keep_dead.is_some_and(|keep| keep < retention) {
         return Err(Failure::usage(
-            "--keep-dead is shorter than --retention, and the ids of the dead are remembered by them",
-            "keep them as long as --retention, or longer",
+            format!("--keep-dead is shorter than {what}, and the ids of the dead are remembered by them"),
+            format!("keep them for {} or longer", output::length(retention)),
         ));
     }
-    if args.retention.is_zero() {
+    if retention.is_zero() {
         return Err(Failure::usage("--retention cannot be 0", "80h, for example"));
     }
-    let (enough, why) = match &args.scheme {
-        Some(name) => {
-            let scheme = scheme::named(name)?;
-            let skew = scheme.tolerance().unwrap_or_default().saturating_mul(2);
-            // Longer than the exposure, as a receiver's store must be.
-            let exposed = scheme.retry_horizon().saturating_add(skew).saturating_add(Duration::from_secs(1));
-            let retries = output::length(scheme.retry_horizon());
-            (exposed, format!("`{}` delivers again for {retries}, and clocks may be wrong", scheme.name()))
-        }
-        None => (RETENTION, "that is what outlasts every preset".to_owned()),
+    let refused = |enough: Duration, why: String, help: &str| {
+        let enough = output::length(enough);
+        let what =
+            format!("{what} is shorter than {enough} ({why}): a delivery that comes again after it would run twice");
+        Err(Failure::usage(what, format!("{help}, or accept that with --danger-forget-early")))
     };
-    if args.retention >= enough || args.danger_forget_early {
+    let scheme = args.scheme.as_deref().map(scheme::named).transpose()?;
+    if args.danger_forget_early {
         return Ok(());
     }
-    let shortest = output::length(enough);
-    Err(Failure::usage(
-        format!("--retention is shorter than {shortest} ({why}): a delivery that comes again after it would run twice"),
-        "keep the default, say which --scheme all senders use, or accept that with --danger-forget-early",
-    ))
+    if retention < recorded {
+        let why =
+            "the inbox remembers for so long, as a receiver or worker has opened it with that retention".to_owned();
+        return refused(recorded, why, "leave --retention out");
+    }
+    if let Some(scheme) = scheme {
+        let skew = scheme.tolerance().unwrap_or_default().saturating_mul(2);
+        // Longer than the exposure, as a receiver's store must be.
+        let enough = scheme.retry_horizon().saturating_add(skew).saturating_add(Duration::from_secs(1));
+        if retention < enough {
+            let retries = output::length(scheme.retry_horizon());
+            let why = format!("`{}` delivers again for {retries}, and clocks may be wrong", scheme.name());
+            return refused(enough, why, "give a longer --retention, and the receivers too");
+        }
+    }
+    Ok(())
 }
 
-async fn forget(
-    args: &PruneArgs,
-    place: &Place,
-    pruned: &mut Pruned,
-    now: Timestamp,
-    out: &Out,
-) -> Result<(), Failure> {
+async fn forget(memory: Memory, place: &Place, pruned: &mut Pruned, now: Timestamp, out: &Out) -> Result<(), Failure> {
     let progress = out.progress("forgotten");
-    let memory = Memory { retention: args.retention, keep_dead: None };
-    steps(&place.open_with(memory).await?, &mut pruned.done, now, &progress).await?;
+    let done = Memory { keep_dead: None, ..memory };
+    steps(&place.open_with(Some(done)).await?, &mut pruned.done, now, &progress).await?;
     // What was done by `now` is gone, so all that is forgotten from here on was dead.
-    if args.keep_dead.is_some() {
-        let memory = Memory { keep_dead: args.keep_dead, ..memory };
-        steps(&place.open_with(memory).await?, &mut pruned.dead, now, &progress).await?;
+    if memory.keep_dead.is_some() {
+        steps(&place.open_with(Some(memory)).await?, &mut pruned.dead, now, &progress).await?;
     }
     progress.finish_and_clear();
     Ok(())
@@ -161,13 +170,12 @@ async fn steps(
     }
 }
 
-async fn count(args: &PruneArgs, place: &Place, pruned: &mut Pruned, now: Timestamp, out: &Out) -> Result<(), Failure> {
-    let store = place.open().await?;
+async fn count(memory: Memory, store: &Store, pruned: &mut Pruned, now: Timestamp, out: &Out) -> Result<(), Failure> {
     let progress = out.progress("counted");
     let old = |state, age| Query::of(state).finished_until(now.saturating_sub(age)).limit(PAGE as usize);
-    pages(&store, old(State::Done, args.retention), &mut pruned.done, &progress).await?;
-    if let Some(keep) = args.keep_dead {
-        pages(&store, old(State::Dead, keep), &mut pruned.dead, &progress).await?;
+    pages(store, old(State::Done, memory.retention), &mut pruned.done, &progress).await?;
+    if let Some(keep) = memory.keep_dead {
+        pages(store, old(State::Dead, keep), &mut pruned.dead, &progress).await?;
     }
     progress.finish_and_clear();
     Ok(())
