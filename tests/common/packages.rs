@@ -53,6 +53,6 @@ pub fn install(package: &str, found: impl Fn() -> bool) {
 
 /// Tells the user at once. What `eprintln!` prints the harness keeps back until a test fails.
 pub fn say(text: &str) {
-    // Nobody may be listening, which is no reason to fail.
-    let _ = writeln!(std::io::stderr(), "{text}");
+    // At once, with what the harness prints around it. Nobody may be listening, which is no reason to fail.
+    let _ = std::io::stderr().write_all(format!("\n{text}\n").as_bytes());
 }
