@@ -1,6 +1,6 @@
 //! The process that is killed: a receiver and its workers over one inbox.
 
-use std::collections::HashSet;
+use std::fmt::Debug;
 use std::io::{BufRead, BufReader, Lines, Write};
 use std::net::SocketAddr;
 use std::process::{ChildStdout, Command, Stdio};
@@ -10,13 +10,17 @@ use std::time::Duration;
 
 use actix_web::dev::Service;
 use actix_web::{App, HttpServer};
-use countersign::inbox::{
-    Backoff, Inbox, PostgresEffects, SqliteEffects, SqliteInbox, TransactionalHandlers, TransactionalStore,
-};
+use countersign::inbox::{Backoff, Inbox, SqliteInbox, TransactionalHandlers, TransactionalStore};
 use countersign::kycgenie::Event;
-use countersign::{Delivery, HandlerError, Keyring, Outcome, PostgresInbox, Receiver, Scheme, Secret};
+use countersign::{Keyring, PostgresInbox, Receiver, Scheme, Secret};
+use tracing::field::{Field, Visit};
+use tracing_subscriber::Layer;
+use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::layer::{Context, SubscriberExt};
+use tracing_subscriber::util::SubscriberInitExt;
 
-use crate::place::{Address, Place};
+use crate::ledger::{Ledger, Pen, entity};
+use crate::place::{Address, Place, Promise};
 
 /// Short: what a process leaves behind is waited for in each round, and that is most of the round.
 pub(crate) const LEASE: Duration = Duration::from_millis(400);
@@ -25,21 +29,23 @@ pub(crate) const LONG_LEASE: Duration = Duration::from_mins(10);
 pub(crate) const MAX_ATTEMPTS: u32 = 6;
 /// Short, so that what fails is soon dead.
 const BACKOFF: Backoff = Backoff { shortest: Duration::from_millis(20), longest: Duration::from_millis(200) };
-/// What the ids begin with of which a handler says once in each process that they are to be tried again, and of those of
-/// which it says that no try can mend them.
-pub(crate) const AGAIN: &str = "again_";
-pub(crate) const NEVER: &str = "never_";
 pub(crate) const PATH: &str = "/hook";
 pub(crate) const SECRET: &str = "whsec_Y3Jhc2gtdGVzdA==";
 
 const ADDRESS: &str = "COUNTERSIGN_CRASH_ADDRESS";
 const DIE_AT: &str = "COUNTERSIGN_CRASH_DIE_AT";
+const DRAINED_FOR: &str = "COUNTERSIGN_CRASH_DRAIN_MS";
 const LEASED_FOR: &str = "COUNTERSIGN_CRASH_LEASE_MS";
 const LOG: &str = "COUNTERSIGN_CRASH_LOG";
+const STAYS: &str = "COUNTERSIGN_CRASH_STAYS";
 const WORKERS: &str = "COUNTERSIGN_CRASH_WORKERS";
 
-/// What the line begins with in which it says at its end what it has begun.
+/// What the lines begin with in which it says at its end which deliveries it could not keep and why, which of its handlers
+/// never ended, and which requests it has begun.
+const REFUSED: &str = "REFUSED ";
+const HELD: &str = "HELD ";
 const BEGUN: &str = "BEGUN ";
+static REASONS: Mutex<Vec<String>> = Mutex::new(Vec::new());
 static BEGUN_IDS: Mutex<String> = Mutex::new(String::new());
 
 /// What the child is to be.
@@ -47,14 +53,30 @@ static BEGUN_IDS: Mutex<String> = Mutex::new(String::new());
 pub(crate) struct Orders<'a> {
     /// At which boundary it dies, and when it has come there how often: `of:at:nth`.
     pub(crate) die_at: Option<&'a str>,
+    /// How long its handlers may go on when it is asked to end.
+    pub(crate) drain: Duration,
     pub(crate) lease: Duration,
-    /// Whether it works on what it receives.
-    pub(crate) works: bool,
+    /// Whether some handlers never end.
+    pub(crate) stays: bool,
+    /// How it works on what it receives, if it does.
+    pub(crate) works: Option<Promise>,
+}
+
+/// What it says of itself at its end.
+#[derive(Debug)]
+pub(crate) struct Told {
+    /// The ids of all requests that it has begun to answer, one for each of them.
+    pub(crate) begun: Vec<String>,
+    /// The ids of those whose handlers were running and would never have ended.
+    pub(crate) held: Vec<String>,
+    /// Why it could not keep a delivery, for each that was refused.
+    pub(crate) refused: Vec<String>,
 }
 
 impl Default for Orders<'_> {
     fn default() -> Self {
-        Self { die_at: None, lease: LEASE, works: true }
+        let drain = Duration::from_secs(10);
+        Self { die_at: None, drain, lease: LEASE, stays: false, works: Some(Promise::ExactlyOnce) }
     }
 }
 
@@ -70,8 +92,10 @@ impl Child {
     pub(crate) fn start(place: &Place, orders: &Orders<'_>) -> Self {
         let mut command = Command::new(std::env::current_exe().unwrap());
         command.args(["--exact", "the_child", "--nocapture"]).env(ADDRESS, place.address()).env_remove(DIE_AT);
-        command.env(WORKERS, if orders.works { "1" } else { "0" }).stdin(Stdio::piped());
+        command.env(WORKERS, orders.works.map_or("", Promise::as_str)).stdin(Stdio::piped());
         command.env(LEASED_FOR, orders.lease.as_millis().to_string());
+        command.env(DRAINED_FOR, orders.drain.as_millis().to_string());
+        command.env(STAYS, if orders.stays { "1" } else { "0" });
         if let Some(die_at) = orders.die_at {
             command.env(DIE_AT, die_at);
         }
@@ -105,13 +129,17 @@ impl Child {
         assert!(Command::new("kill").args([&format!("-{name}"), &id]).status().unwrap().success());
     }
 
-    /// Asks it to end, and waits until it has. If it did so by itself: the ids of all requests that it has begun to answer,
-    /// one for each of them.
-    pub(crate) fn terminate(mut self) -> Option<Vec<String>> {
+    /// Asks it to end, and waits until it has. If it did so by itself: what it says.
+    pub(crate) fn terminate(mut self) -> Option<Told> {
         self.signal("TERM");
-        let begun = self.hear(BEGUN);
+        let [refused, held, begun] = [REFUSED, HELD, BEGUN].map(|word| self.hear(word));
         let success = self.process.wait().unwrap().success();
-        begun.filter(|_| success).map(|begun| begun.split_whitespace().map(str::to_owned).collect())
+        let list = |text: Option<String>, at: char| -> Option<Vec<String>> {
+            let parts = text.as_ref()?.split(at).map(str::trim).filter(|part| !part.is_empty());
+            Some(parts.map(str::to_owned).collect())
+        };
+        let told = Told { begun: list(begun, ' ')?, held: list(held, ' ')?, refused: list(refused, '|')? };
+        success.then_some(told)
     }
 
     pub(crate) fn is_over(&mut self) -> bool {
@@ -127,69 +155,8 @@ impl Drop for Child {
     }
 }
 
-/// What an effect is written with, in either engine.
-trait Book: Send + 'static {
-    fn book(&mut self, id: String) -> impl Future<Output = Result<(), HandlerError>> + Send;
-}
-
-impl Book for SqliteEffects {
-    async fn book(&mut self, id: String) -> Result<(), HandlerError> {
-        self.write(move |tx| {
-            tx.execute("INSERT INTO effect VALUES (?1)", [id])?;
-            Ok(())
-        });
-        Ok(())
-    }
-}
-
-impl Book for PostgresEffects {
-    async fn book(&mut self, id: String) -> Result<(), HandlerError> {
-        let schema = std::env::var(ADDRESS).unwrap();
-        let schema = schema.split_once(' ').unwrap().1;
-        self.execute(&format!("INSERT INTO {schema}.effect VALUES ($1)"), &[&id]).await?;
-        Ok(())
-    }
-}
-
-/// Writes an effect for each delivery. One is the death of its process, some fail always, once, or for good, and some have
-/// to be let go.
-#[derive(Default)]
-struct Ledger {
-    /// What has failed once in this process.
-    failed: Mutex<HashSet<String>>,
-}
-
-impl<T: Book> TransactionalHandlers<T> for Ledger {
-    type Event = Event;
-
-    async fn handle(&self, _event: Event, delivery: &Delivery, effects: &mut T) -> Outcome {
-        let id = delivery.id().unwrap().to_string();
-        tokio::time::sleep(Duration::from_millis(1)).await;
-        if id == "aborts" {
-            std::process::abort();
-        }
-        if let Err(error) = effects.book(id.clone()).await {
-            return Outcome::Retry(error);
-        }
-        reached("handler", "within");
-        if id == "fails" || (id.starts_with(AGAIN) && self.failed.lock().unwrap().insert(id.clone())) {
-            return Outcome::Retry(HandlerError::retryable("as ever"));
-        }
-        if id.starts_with(NEVER) {
-            return Outcome::Permanent(HandlerError::permanent("there is no such account"));
-        }
-        if id.starts_with("freezes") {
-            println!("INSIDE");
-            std::io::stdout().flush().unwrap();
-            let waited = tokio::task::spawn_blocking(|| std::io::stdin().lines().next()).await;
-            drop(waited);
-        }
-        Outcome::Handled
-    }
-}
-
 /// Ends this process, if it was told to do so when it has come here as often.
-fn reached(step: &str, place: &str) {
+pub(crate) fn reached(step: &str, place: &str) {
     static SEEN: AtomicU64 = AtomicU64::new(0);
     let Ok(die_at) = std::env::var(DIE_AT) else { return };
     let (boundary, nth) = die_at.rsplit_once(':').unwrap();
@@ -200,18 +167,51 @@ fn reached(step: &str, place: &str) {
     }
 }
 
+/// Keeps why a delivery was refused: the sender is told 503 and no more.
+struct Reasons;
+
+/// The words of an event, and its error.
+#[derive(Default)]
+struct Words {
+    message: String,
+    error: String,
+}
+
+impl Visit for Words {
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        match field.name() {
+            "message" => self.message = format!("{value:?}"),
+            "error" => self.error = format!("{value:?}"),
+            _ => {}
+        }
+    }
+}
+
+impl<S: tracing::Subscriber> Layer<S> for Reasons {
+    fn on_event(&self, event: &tracing::Event<'_>, _: Context<'_, S>) {
+        let mut words = Words::default();
+        event.record(&mut words);
+        if words.message.starts_with("the inbox cannot keep the delivery") {
+            REASONS.lock().unwrap().push(words.error);
+        }
+    }
+}
+
 pub(crate) fn run_if_told() {
     let Ok(address) = std::env::var(ADDRESS) else { return };
     countersign::testing::inbox::on_step(reached);
-    if std::env::var_os(LOG).is_some() {
-        tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).init();
-    }
+    let log = std::env::var_os(LOG).map(|_| {
+        let log = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(false);
+        log.with_filter(LevelFilter::INFO)
+    });
+    tracing_subscriber::registry().with(Reasons.with_filter(LevelFilter::ERROR)).with(log).init();
     actix_web::rt::System::new().block_on(async {
-        match Address::read(&address) {
-            Address::Sqlite(file) => receive(SqliteInbox::open(file).unwrap()).await,
+        let address = Address::read(&address);
+        match &address {
+            Address::Sqlite(file) => receive(SqliteInbox::open(file).unwrap(), &address).await,
             Address::Postgres { url, schema } => {
-                let inbox = PostgresInbox::builder(&url).schema(schema);
-                receive(inbox.build().await.unwrap()).await;
+                let inbox = PostgresInbox::builder(url).schema(schema.as_str());
+                receive(inbox.build().await.unwrap(), &address).await;
             }
         }
     });
@@ -219,15 +219,37 @@ pub(crate) fn run_if_told() {
     std::process::exit(0);
 }
 
-async fn receive<S: TransactionalStore<Effects: Book>>(store: S) {
-    let inbox = Inbox::<Event, _>::new(store);
+fn told_ms(name: &str) -> Duration {
+    Duration::from_millis(std::env::var(name).unwrap().parse().unwrap())
+}
+
+async fn receive<S: TransactionalStore>(store: S, address: &Address)
+where
+    Ledger: TransactionalHandlers<S::Effects, Event = Event>,
+{
+    let inbox =
+        Inbox::<Event, _>::new(store).in_order_by(|delivery| entity(delivery.id()?.as_str()).map(str::to_owned));
     let keyring = Keyring::single(Secret::new(SECRET).unwrap());
     let receiver = Receiver::builder(Scheme::standard_webhooks(), keyring).inbox(inbox.clone()).build().unwrap();
-    let lease = Duration::from_millis(std::env::var(LEASED_FOR).unwrap().parse().unwrap());
-    let workers = (std::env::var(WORKERS).unwrap() == "1").then(|| {
-        let workers = inbox.transactional_workers(Ledger::default());
-        workers.lease(lease).max_attempts(MAX_ATTEMPTS).concurrency(64).backoff(BACKOFF).start().unwrap()
-    });
+    let mut held = None;
+    let workers = match Promise::read(&std::env::var(WORKERS).unwrap()) {
+        None => None,
+        Some(promise) => {
+            let ledger = Ledger::new(Pen::open(address, promise).await, std::env::var(STAYS).unwrap() == "1");
+            held = Some(ledger.held.clone());
+            let lease = told_ms(LEASED_FOR);
+            Some(match promise {
+                Promise::AtLeastOnce => {
+                    let workers = inbox.workers(ledger).lease(lease).max_attempts(MAX_ATTEMPTS);
+                    workers.concurrency(64).backoff(BACKOFF).start().unwrap()
+                }
+                Promise::ExactlyOnce => {
+                    let workers = inbox.transactional_workers(ledger).lease(lease).max_attempts(MAX_ATTEMPTS);
+                    workers.concurrency(64).backoff(BACKOFF).start().unwrap()
+                }
+            })
+        }
+    };
     let server = HttpServer::new(move || {
         let app = App::new().wrap_fn(|request, service| {
             // From here on it is ours to answer.
@@ -246,8 +268,10 @@ async fn receive<S: TransactionalStore<Effects: Book>>(store: S) {
     // Until SIGTERM, which ends it gracefully; or until it is killed.
     server.run().await.unwrap();
     if let Some(workers) = workers {
-        workers.drain(Duration::from_secs(10)).await;
+        workers.drain(told_ms(DRAINED_FOR)).await;
     }
+    println!("{REFUSED}{}", REASONS.lock().unwrap().join("|"));
+    println!("{HELD}{}", held.map(|held| held.lock().unwrap().join(" ")).unwrap_or_default());
     println!("{BEGUN}{}", BEGUN_IDS.lock().unwrap());
     std::io::stdout().flush().unwrap();
 }

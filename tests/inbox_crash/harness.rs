@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::checker::Checker;
 use crate::child::{Child, LEASE, Orders};
-use crate::place::{Engine, Place};
+use crate::place::{Engine, Place, Promise};
 use crate::sender::Senders;
 
 /// How many deliveries are in flight at once.
@@ -18,6 +18,7 @@ pub(crate) struct Harness {
     pub(crate) place: Place,
     pub(crate) checker: Checker,
     pub(crate) senders: Senders,
+    promise: Promise,
     figures: Figures,
 }
 
@@ -32,22 +33,26 @@ pub(crate) struct Figures {
 }
 
 impl Harness {
-    pub(crate) fn new(engine: Engine, name: fn(u64) -> String) -> Self {
+    pub(crate) fn new(engine: Engine, promise: Promise, name: fn(u64) -> String) -> Self {
         let place = Place::new(engine);
-        let checker = Checker::new(&place);
+        let checker = Checker::new(&place, promise);
         let senders = Senders::start(IN_FLIGHT, 3, name);
-        Self { place, checker, senders, figures: Figures::default() }
+        Self { place, checker, senders, promise, figures: Figures::default() }
+    }
+
+    pub(crate) fn orders(&self) -> Orders<'static> {
+        Orders { works: Some(self.promise), ..Orders::default() }
     }
 
     /// Starts a child on what the one before has left, waits until that is worked on, checks; then lets the senders loose on
     /// another until that is killed, or has ended by itself.
-    pub(crate) fn round(&mut self, name: &str, die_at: Option<&str>, load: impl FnOnce(&Senders)) {
+    pub(crate) fn round(&mut self, name: &str, orders: &Orders<'_>, load: impl FnOnce(&Senders, &mut Child)) {
         self.recover(name);
-        let mut child = Child::start(&self.place, &Orders { die_at, ..Orders::default() });
+        let mut child = Child::start(&self.place, orders);
         let started = Instant::now();
         self.senders.go(child.addr);
-        load(&self.senders);
-        while die_at.is_some() && !child.is_over() {
+        load(&self.senders, &mut child);
+        while orders.die_at.is_some() && !child.is_over() {
             assert!(started.elapsed() < Duration::from_secs(60), "{name}: the child did not come to its end");
             std::thread::sleep(Duration::from_millis(1));
         }
@@ -56,8 +61,9 @@ impl Harness {
         self.senders.pause();
     }
 
-    fn recover(&mut self, name: &str) {
-        let child = Child::start(&self.place, &Orders::default());
+    /// Has a child work on everything that is there, and checks.
+    pub(crate) fn recover(&mut self, name: &str) {
+        let child = Child::start(&self.place, &self.orders());
         let started = Instant::now();
         let at_first = self.checker.unfinished();
         while self.checker.unfinished() > 0 {
@@ -101,8 +107,8 @@ impl Figures {
         let Self { acknowledged, loaded, slowest } = self;
         let rate = if loaded.is_zero() { String::new() } else { format!(" ({:.0}/s under load)", self.rate()) };
         println!(
-            "{engine:?}: {rounds} rounds, {acknowledged} acknowledged{rate}, 0 lost, 0 doubled, all worked on within \
-             {slowest:?} of a restart (lease {LEASE:?})"
+            "{engine:?}: {rounds} rounds, {acknowledged} acknowledged{rate}, 0 lost, 0 against the promise, all worked on \
+             within {slowest:?} of a restart (lease {LEASE:?})"
         );
     }
 }

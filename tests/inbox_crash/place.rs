@@ -1,5 +1,6 @@
 //! Where the inbox is, for the two engines: a file, or a schema of a server that all tests of this program share.
 
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -29,8 +30,37 @@ pub(crate) enum Address {
     Sqlite(String),
 }
 
+/// What is promised of the effects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Promise {
+    /// The handlers write them by themselves.
+    AtLeastOnce,
+    /// They are committed together with the completion.
+    ExactlyOnce,
+}
+
+/// Writes an effect: its id, its entity, and the last effect of that which was there before.
+pub(crate) const INSERT_INTO_FILE: &str = "INSERT INTO effect (id, entity, seen) VALUES (?1, ?2, ?3)";
+pub(crate) const INSERT_INTO_SERVER: &str = "INSERT INTO {schema}.effect (id, entity, seen) VALUES ($1, $2, $3)";
+
+/// No constraint: were one doubled, it would be seen. The places rise, within an entity in the order of the effects.
+const EFFECTS_OF_FILE: &str = "CREATE TABLE effect (place INTEGER PRIMARY KEY, id TEXT, entity TEXT, seen INTEGER);
+    CREATE INDEX effect_of ON effect (entity, place);";
+const EFFECTS_OF_SERVER: &str =
+    "CREATE TABLE {schema}.effect (place bigserial PRIMARY KEY, id text, entity text, seen bigint);
+    CREATE INDEX ON {schema}.effect (entity, place);";
+
+/// One effect.
+pub(crate) struct Effect {
+    pub(crate) id: String,
+    pub(crate) place: i64,
+    /// The place of the last effect of the same entity that was there when the handler began.
+    pub(crate) seen: Option<i64>,
+}
+
 /// One delivery, as it is kept.
 pub(crate) struct Row {
+    pub(crate) number: i64,
     pub(crate) id: String,
     pub(crate) state: i64,
     pub(crate) attempts: i64,
@@ -40,7 +70,7 @@ pub(crate) struct Row {
 /// All that there is, at one moment.
 pub(crate) struct Snapshot {
     pub(crate) rows: Vec<Row>,
-    pub(crate) effects: Vec<String>,
+    pub(crate) effects: Vec<Effect>,
     /// The numbers of records of which a part is missing.
     pub(crate) halves: Vec<i64>,
 }
@@ -73,6 +103,27 @@ impl Place {
     }
 }
 
+impl Promise {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::AtLeastOnce => "at_least_once",
+            Self::ExactlyOnce => "exactly_once",
+        }
+    }
+
+    pub(crate) fn read(text: &str) -> Option<Self> {
+        [Self::AtLeastOnce, Self::ExactlyOnce].into_iter().find(|promise| promise.as_str() == text)
+    }
+
+    /// Where the effects of an inbox in `file` are.
+    pub(crate) fn file_of_effects(self, file: &Path) -> PathBuf {
+        match self {
+            Self::AtLeastOnce => file.with_file_name("effects.sqlite"),
+            Self::ExactlyOnce => file.to_owned(),
+        }
+    }
+}
+
 impl Address {
     pub(crate) fn read(text: &str) -> Self {
         match text.split_once(' ') {
@@ -84,13 +135,19 @@ impl Address {
 
 impl Database {
     /// Makes the inbox and the table of the effects.
-    pub(crate) fn new(place: &Place) -> Self {
+    pub(crate) fn new(place: &Place, promise: Promise) -> Self {
         match place {
             Place::Sqlite(folder) => {
                 drop(SqliteInbox::open(folder.file()).unwrap());
+                let effects = promise.file_of_effects(&folder.file());
+                let beside = rusqlite::Connection::open(&effects).unwrap();
+                beside.execute_batch(&format!("PRAGMA journal_mode = WAL; {EFFECTS_OF_FILE}")).unwrap();
+                drop(beside);
                 let connection = rusqlite::Connection::open(folder.file()).unwrap();
                 connection.busy_timeout(Duration::from_secs(20)).unwrap();
-                connection.execute_batch("CREATE TABLE effect (id TEXT)").unwrap();
+                if promise == Promise::AtLeastOnce {
+                    connection.execute("ATTACH ?1 AS beside", [effects.to_str().unwrap()]).unwrap();
+                }
                 Self::Sqlite(connection)
             }
             Place::Postgres { url, schema } => {
@@ -100,7 +157,7 @@ impl Database {
                     PostgresInbox::builder(url).schema(schema.as_str()).build().await.unwrap();
                     let (client, connection) = tokio_postgres::connect(url, NoTls).await.unwrap();
                     tokio::spawn(connection);
-                    client.batch_execute(&format!("CREATE TABLE {schema}.effect (id text)")).await.unwrap();
+                    client.batch_execute(&EFFECTS_OF_SERVER.replace("{schema}", schema)).await.unwrap();
                     client
                 });
                 Self::Postgres { runtime, client, schema: schema.clone() }
@@ -148,13 +205,16 @@ fn of_file(connection: &mut rusqlite::Connection) -> Snapshot {
                   (SELECT number FROM countersign_inbox)";
     let mut halves = tx.prepare(halves).unwrap();
     let halves = halves.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
-    let mut rows = tx.prepare("SELECT delivery_id, state, attempts, finished_at FROM countersign_inbox").unwrap();
-    let rows = rows.query_map([], |row| {
-        Ok(Row { id: row.get(0)?, state: row.get(1)?, attempts: row.get(2)?, finished_at: row.get(3)? })
+    let mut rows = tx.prepare("SELECT delivery_id, state, attempts, finished_at, number FROM countersign_inbox");
+    let rows = rows.as_mut().unwrap().query_map([], |row| {
+        let (id, state, attempts) = (row.get(0)?, row.get(1)?, row.get(2)?);
+        Ok(Row { id, state, attempts, finished_at: row.get(3)?, number: row.get(4)? })
     });
     let rows = rows.unwrap().map(Result::unwrap).collect();
-    let mut effects = tx.prepare("SELECT id FROM effect").unwrap();
-    let effects = effects.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
+    let mut effects = tx.prepare("SELECT id, place, seen FROM effect").unwrap();
+    let effects =
+        effects.query_map([], |row| Ok(Effect { id: row.get(0)?, place: row.get(1)?, seen: row.get(2)? })).unwrap();
+    let effects = effects.map(Result::unwrap).collect();
     Snapshot { rows, effects, halves }
 }
 
@@ -167,12 +227,15 @@ async fn of_server(client: &mut Client, schema: &str) -> Snapshot {
     );
     let halves = tx.query(&halves, &[]).await.unwrap().iter().map(|row| row.get(0)).collect();
     let rows = format!(
-        "SELECT delivery_id, state::bigint, attempts::bigint, finished_at FROM {schema}.inbox \
+        "SELECT delivery_id, state::bigint, attempts::bigint, finished_at, number FROM {schema}.inbox \
          JOIN {schema}.inbox_delivery USING (number)"
     );
     let rows = tx.query(&rows, &[]).await.unwrap();
-    let rows =
-        rows.iter().map(|row| Row { id: row.get(0), state: row.get(1), attempts: row.get(2), finished_at: row.get(3) });
-    let effects = tx.query(&format!("SELECT id FROM {schema}.effect"), &[]).await.unwrap();
-    Snapshot { rows: rows.collect(), effects: effects.iter().map(|row| row.get(0)).collect(), halves }
+    let rows = rows.iter().map(|row| {
+        let (id, state, attempts) = (row.get(0), row.get(1), row.get(2));
+        Row { id, state, attempts, finished_at: row.get(3), number: row.get(4) }
+    });
+    let effects = tx.query(&format!("SELECT id, place, seen FROM {schema}.effect"), &[]).await.unwrap();
+    let effects = effects.iter().map(|row| Effect { id: row.get(0), place: row.get(1), seen: row.get(2) });
+    Snapshot { rows: rows.collect(), effects: effects.collect(), halves }
 }
