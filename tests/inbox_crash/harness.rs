@@ -13,6 +13,7 @@ const IN_FLIGHT: usize = 50;
 
 /// What the brief allows above the lease.
 pub(crate) const RECOVERY: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 pub(crate) struct Harness {
     pub(crate) place: Place,
@@ -67,7 +68,7 @@ impl Harness {
         let started = Instant::now();
         let at_first = self.checker.unfinished();
         while self.checker.unfinished() > 0 {
-            if started.elapsed() > LEASE + RECOVERY {
+            if started.elapsed() > within(LEASE + RECOVERY) {
                 let left: Vec<_> = ["state = 0", "state = 1", "state = 2", "silent > 0", "silent > 1", "attempts > 1"]
                     .map(|condition| (condition, self.checker.count(&format!("state < 3 AND {condition}"))))
                     .into();
@@ -106,9 +107,11 @@ impl Figures {
     pub(crate) fn tell(self, engine: Engine, rounds: u64) {
         let Self { acknowledged, loaded, slowest } = self;
         let rate = if loaded.is_zero() { String::new() } else { format!(" ({:.0}/s under load)", self.rate()) };
+        let verdict = if slowest <= LEASE + RECOVERY { "reached" } else { "NOT REACHED" };
         println!(
             "{engine:?}: {rounds} rounds, {acknowledged} acknowledged{rate}, 0 lost, 0 against the promise, all worked on \
-             within {slowest:?} of a restart (lease {LEASE:?})"
+             within {slowest:?} of a restart (goal {:?}: {verdict})",
+            LEASE + RECOVERY
         );
     }
 }
@@ -150,6 +153,17 @@ pub(crate) fn rounds() -> Option<u64> {
 
 pub(crate) fn is_long() -> bool {
     rounds().is_some()
+}
+
+/// Whether rates and times are judged, and not only told: in the long form, which wants a machine that has nothing else to
+/// do. `COUNTERSIGN_TIMES=told` has as many rounds on one that has.
+pub(crate) fn judges_times() -> bool {
+    is_long() && std::env::var("COUNTERSIGN_TIMES").map_or(true, |times| times != "told")
+}
+
+/// `bound` where times are judged, and patience elsewhere.
+pub(crate) fn within(bound: Duration) -> Duration {
+    if judges_times() { bound } else { PATIENCE }
 }
 
 fn number(name: &str) -> Option<u64> {

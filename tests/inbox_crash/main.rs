@@ -13,9 +13,9 @@
 //!
 //! A short form runs with the tests. `COUNTERSIGN_ROUNDS=1000 cargo test --all-features --test inbox_crash -- --nocapture`
 //! runs the long one: that many rounds of `kill -9` at random moments, 20 of each boundary, 50 graceful ends of each kind,
-//! 1,000 deliveries in 64 copies. It also holds the machine to the rate and the waits that were asked for, so it wants a
-//! machine that has nothing else to do. `.ci/run` has 200 rounds of `kill -9` with transactional workers.
-//! `COUNTERSIGN_SEED` repeats the moments of an earlier run.
+//! 1,000 deliveries in 64 copies. It also holds the machine to the rate and the times that were asked for, so it wants a
+//! machine that has nothing else to do; with `COUNTERSIGN_TIMES=told` it only tells them. `.ci/run` has 200 rounds of that
+//! kind of `kill -9` with transactional workers. `COUNTERSIGN_SEED` repeats the moments of an earlier run.
 //!
 //! The boundaries are hooks in the library that exist with its feature `testing` only
 //! (`countersign::testing::inbox::on_step`). The child sets one that ends the process, without any unwinding or
@@ -50,7 +50,7 @@ use graceful::{
     a_graceful_end_under_load_breaks_no_accepted_request_and_leaves_no_lease_behind,
     what_outlasts_a_graceful_end_is_given_back_and_done_once_by_the_next,
 };
-use harness::{Figures, Harness, RECOVERY, Random, alone, beside_others, is_long, rounds};
+use harness::{Figures, Harness, RECOVERY, Random, alone, beside_others, is_long, judges_times, rounds, within};
 use ledger::{AGAIN, LONG, NEVER, OF, STAYS};
 use place::{Engine, Place, Promise};
 use planted::each_fault_that_is_planted_is_found_and_nothing_else;
@@ -100,7 +100,7 @@ of_both_engines! {
 
 fn kill_9_at_random_moments_loses_nothing_and_doubles_nothing(engine: Engine) {
     let figures = kill_9_at_random_moments(engine, Promise::ExactlyOnce, |number| format!("msg_{number}"));
-    if is_long() {
+    if judges_times() {
         assert!(figures.rate() >= RATE, "only {:.0} deliveries a second", figures.rate());
     }
 }
@@ -277,7 +277,7 @@ fn a_process_frozen_past_its_lease_and_resumed_changes_nothing(engine: Engine) {
             second.let_go();
             let started = Instant::now();
             while checker.unfinished() > 0 {
-                assert!(started.elapsed() < FREEZING_LEASE + RECOVERY, "the second does not come to its end");
+                assert!(started.elapsed() < within(FREEZING_LEASE + RECOVERY), "the second does not come to its end");
                 std::thread::sleep(Duration::from_millis(5));
             }
         }
