@@ -188,7 +188,7 @@ fn a_role_without_rights_is_told_the_grants_after_which_it_may_do_everything() {
         let refused = by_role(&["stats"]).failed(3, "permission denied");
         let grants: Vec<&str> =
             refused.stderr.lines().map(str::trim).filter(|line| line.starts_with("GRANT ")).collect();
-        assert_eq!(grants.len(), 4, "{refused:#?}");
+        assert_eq!(grants.len(), 5, "{refused:#?}");
         for grant in &grants {
             assert!(grant.contains(&name(schema)) && grant.ends_with(&format!(" TO {};", name(role))), "{grant}");
         }
