@@ -132,7 +132,7 @@ fn pruning_on_postgresql_forgets_what_is_old_in_steps() {
     assert_eq!(inbox.json(&[&early[..], &["--dry-run"]].concat()).good().json()["done"], 1_200);
     inbox.inbox(&["prune", "--retention", "80h"]).run().failed(2, "the inbox remembers for so long");
     assert_eq!(inbox.json(&early).good().json()["done"], 1_200);
-    admin(&inbox.server.url(), &&age.replace("1200", "10"));
+    admin(&inbox.server.url(), &age.replace("1200", "10"));
     assert_eq!(inbox.json(&["prune", "--keep-dead", "80h"]).good().json()["done"], 10);
     assert_eq!(inbox.json(&["stats"]).good().json()["done"], 24);
 }
